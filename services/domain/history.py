@@ -1,0 +1,118 @@
+"""What a suggester may know: the trials of a study up to a `seq`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from .space import Point
+from .study import StudySpec
+from .trial import TrialState
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Observation:
+    """A trial as suggesters see it.
+
+    Attributes:
+        number: of the trial.
+        seq: of its latest change.
+        state: waiting and running ones are pending.
+        parameters: canonical point.
+        metrics: told values by metric, in the client's own direction; empty while pending.
+        std: told standard errors by metric.
+        feasible: whether the constraints hold, None if unknown.
+        origin: what the suggester attached when it proposed the point; empty for the user's own points.
+        suggester: who proposed it; `user` for enqueued and imported ones.
+        feedback: words told with the outcome.
+        examples: per-example results (id, score, output, expected, feedback), None if not told.
+        evaluate_on: what it was to be scored on: `{"split", "ids"}`, None without examples.
+    """
+
+    number: int
+    seq: int
+    state: TrialState
+    parameters: Point
+    metrics: Mapping[str, float] = field(default_factory=dict)
+    std: Mapping[str, float] = field(default_factory=dict)
+    feasible: bool | None = None
+    origin: Mapping[str, Any] = field(default_factory=dict)
+    suggester: str = ""
+    feedback: str | None = None
+    examples: tuple[Mapping[str, Any], ...] | None = None
+    evaluate_on: Mapping[str, Any] | None = None
+
+    @property
+    def is_pending(self) -> bool:
+        """Whether its outcome is still to come."""
+        return not self.state.is_terminal
+
+
+class History:
+    """The trials of one study, in the order of their numbers, growing with each change.
+
+    Attributes:
+        seq: everything up to this change of the study is known.
+        next_number: the number that the next trial will get.
+    """
+
+    def __init__(self, spec: StudySpec) -> None:
+        self.spec = spec
+        self.seq = 0
+        self.next_number = 1
+        self._trials: dict[int, Observation] = {}
+
+    def update(self, changed: Iterable[Observation], *, seq: int, next_number: int) -> None:
+        """Take in the trials that changed since the last update (a trial replaces its earlier self)."""
+        for trial in changed:
+            self._trials[trial.number] = trial
+        self.seq = seq
+        self.next_number = next_number
+        ordered = sorted(self._trials)
+        if list(self._trials) != ordered:
+            self._trials = {number: self._trials[number] for number in ordered}
+
+    def __len__(self) -> int:
+        return len(self._trials)
+
+    @property
+    def trials(self) -> list[Observation]:
+        """Every trial, by number."""
+        return list(self._trials.values())
+
+    def get(self, number: int) -> Observation | None:
+        """One trial by number."""
+        return self._trials.get(number)
+
+    @property
+    def pending(self) -> list[Observation]:
+        """Waiting and running trials, by number."""
+        return [t for t in self._trials.values() if t.is_pending]
+
+    @property
+    def finished(self) -> list[Observation]:
+        """Trials with an outcome of any kind, in the order in which the outcomes came (by `seq`)."""
+        return sorted((t for t in self._trials.values() if not t.is_pending), key=lambda t: t.seq)
+
+    @property
+    def completed(self) -> list[Observation]:
+        """Trials with all their values, by number."""
+        return [t for t in self._trials.values() if t.state is TrialState.COMPLETED]
+
+    def values(self, trial: Observation) -> tuple[float, ...]:
+        """A completed trial's objective values, each to be minimised (a metric to maximise is negated)."""
+        return tuple(
+            trial.metrics[o.metric] if o.goal == "minimize" else -trial.metrics[o.metric] for o in self.spec.objectives
+        )
+
+    def violations(self, trial: Observation) -> tuple[float, ...]:
+        """A completed trial's constraint values, one for each bound of the study, feasible where <= 0."""
+        found: list[float] = []
+        for constraint in self.spec.constraints:
+            value = trial.metrics[constraint.metric]
+            if constraint.max is not None:
+                found.append(value - constraint.max)
+            if constraint.min is not None:
+                found.append(constraint.min - value)
+        return tuple(found)

@@ -1,0 +1,349 @@
+"""The parameter types of a search space and what a value of each looks like."""
+
+from __future__ import annotations
+
+import math
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import Field, field_validator, model_validator
+
+from .document import LARGEST_EXACT_INTEGER, Document, LongText, Name, Scalar, canonical
+
+Scale = Literal["linear", "log", "logit"]
+Finite = Annotated[float, Field(ge=-1e308, le=1e308)]
+ExactInteger = Annotated[int, Field(ge=-LARGEST_EXACT_INTEGER, le=LARGEST_EXACT_INTEGER)]
+Choice = Annotated[str, Field(max_length=10_000)] | bool | ExactInteger | Finite | None
+
+GRID_TOLERANCE = 1e-9
+
+
+def same(a: Scalar, b: Scalar) -> bool:
+    """Equality of JSON scalars: 1 and 1.0 are the same number, True and 1 are not the same thing."""
+    return isinstance(a, bool) == isinstance(b, bool) and a == b
+
+
+def _number(value: Any) -> float | int:
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
+        raise ValueError("must be a finite number")
+    return value
+
+
+def _distinct(values: tuple[Scalar, ...] | list[Scalar]) -> bool:
+    return len({(isinstance(v, bool), v) for v in values}) == len(values)
+
+
+class _Parameter(Document):
+    name: Name
+    when: dict[Name, Annotated[tuple[Choice, ...], Field(min_length=1)]] | None = Field(
+        default=None, description="Active only when every named parent has one of these values."
+    )
+
+    @model_validator(mode="after")
+    def _default_is_a_value(self) -> Self:
+        default = getattr(self, "default", None)
+        if default is not None:
+            try:
+                self.accept(default)
+            except ValueError as error:
+                raise ValueError(f"default {error}") from None
+        return self
+
+    def accept(self, value: Any) -> Any:
+        """The value in its canonical form.
+
+        Raises:
+            ValueError: it is not a value of this parameter.
+        """
+        raise TypeError(f"{type(self).__name__} takes no value")  # every concrete parameter defines its own
+
+    @property
+    def size(self) -> int | None:
+        """How many values there are, None where they cannot be counted."""
+        return None
+
+
+class FloatParameter(_Parameter):
+    """A real number between `min` and `max`; with `step`, the grid min, min + step, …"""
+
+    type: Literal["float"]
+    min: Finite
+    max: Finite
+    scale: Scale = "linear"
+    step: Finite | None = None
+    default: Finite | None = None
+
+    @model_validator(mode="after")
+    def _bounds(self) -> Self:
+        if self.min > self.max:
+            raise ValueError(f"min {self.min:g} is above max {self.max:g}")
+        if not math.isfinite(self.max - self.min):
+            raise ValueError("max - min must be finite")
+        if self.scale == "log" and self.min <= 0:
+            raise ValueError("scale log needs min > 0")
+        if self.scale == "logit" and not 0 < self.min <= self.max < 1:
+            raise ValueError("scale logit needs 0 < min and max < 1")
+        if self.step is not None:
+            if self.step <= 0:
+                raise ValueError("step must be > 0")
+            if self.scale != "linear":
+                raise ValueError("step goes with scale linear only")
+            if (self.max - self.min) / self.step > LARGEST_EXACT_INTEGER:
+                raise ValueError("step is too small for this range")
+        return self
+
+    @property
+    def size(self) -> int | None:
+        if self.min == self.max:
+            return 1
+        return None if self.step is None else math.floor((self.max - self.min) / self.step + GRID_TOLERANCE) + 1
+
+    def level(self, index: int) -> float:
+        """The value at a place of the grid, 0 to size - 1."""
+        return self.min if self.step is None else min(self.min + index * self.step, self.max)
+
+    def accept(self, value: Any) -> float:
+        number = float(_number(value))
+        if not self.min <= number <= self.max:
+            raise ValueError(f"{number:g} is outside [{self.min:g}, {self.max:g}]")
+        if self.step is None:
+            return number
+        index = round((number - self.min) / self.step)
+        nearest = self.level(index)
+        if abs(nearest - number) > GRID_TOLERANCE * max(1.0, abs(self.step), abs(number)):
+            raise ValueError(f"{number:g} is not on the grid of step {self.step:g} from {self.min:g}")
+        return nearest
+
+
+class IntParameter(_Parameter):
+    """A whole number between `min` and `max`, both included; with `step`, every step-th from `min`."""
+
+    type: Literal["int"]
+    min: ExactInteger
+    max: ExactInteger
+    scale: Literal["linear", "log"] = "linear"
+    step: Annotated[int, Field(ge=1, le=LARGEST_EXACT_INTEGER)] = 1
+    default: ExactInteger | None = None
+
+    @model_validator(mode="after")
+    def _bounds(self) -> Self:
+        if self.min > self.max:
+            raise ValueError(f"min {self.min} is above max {self.max}")
+        if self.scale == "log" and self.min < 1:
+            raise ValueError("scale log needs min >= 1")
+        if self.scale == "log" and self.step != 1:
+            raise ValueError("step goes with scale linear only")
+        return self
+
+    @property
+    def size(self) -> int:
+        return (self.max - self.min) // self.step + 1
+
+    def level(self, index: int) -> int:
+        """The value at a place of the grid, 0 to size - 1."""
+        return self.min + index * self.step
+
+    def accept(self, value: Any) -> int:
+        number = _number(value)
+        if number != int(number):
+            raise ValueError(f"{number:g} is not a whole number")
+        whole = int(number)
+        if not self.min <= whole <= self.max:
+            raise ValueError(f"{whole} is outside [{self.min}, {self.max}]")
+        if (whole - self.min) % self.step:
+            raise ValueError(f"{whole} is not on the grid of step {self.step} from {self.min}")
+        return whole
+
+
+class BoolParameter(_Parameter):
+    """True or false."""
+
+    type: Literal["bool"]
+    default: bool | None = None
+
+    @property
+    def size(self) -> int:
+        return 2
+
+    @property
+    def choices(self) -> tuple[Scalar, ...]:
+        return (False, True)
+
+    def accept(self, value: Any) -> bool:
+        if not isinstance(value, bool):
+            raise ValueError("must be true or false")
+        return value
+
+
+class _Choices(_Parameter):
+    choices: Annotated[tuple[Choice, ...], Field(min_length=1, max_length=10_000)]
+
+    @field_validator("choices")
+    @classmethod
+    def _no_twins(cls, choices: tuple[Choice, ...]) -> tuple[Choice, ...]:
+        if not _distinct(choices):
+            raise ValueError("choices must differ from each other")
+        return choices
+
+    @property
+    def size(self) -> int:
+        return len(self.choices)
+
+    def accept(self, value: Any) -> Scalar:
+        for choice in self.choices:
+            if same(choice, value):
+                return choice
+        raise ValueError(f"{canonical(value)[:100]} is not one of the choices")
+
+
+class CategoricalParameter(_Choices):
+    """One of `choices`, without order."""
+
+    type: Literal["categorical"]
+    default: Choice = None
+
+
+class OrdinalParameter(_Choices):
+    """One of `choices`, in the given order."""
+
+    type: Literal["ordinal"]
+    default: Choice = None
+
+
+class VectorParameter(_Parameter):
+    """`length` real numbers, each between `min` and `max`: one array."""
+
+    type: Literal["vector"]
+    length: Annotated[int, Field(ge=1, le=1_000_000)]
+    min: Finite
+    max: Finite
+    default: tuple[Finite, ...] | None = None
+
+    @model_validator(mode="after")
+    def _bounds(self) -> Self:
+        if self.min > self.max:
+            raise ValueError(f"min {self.min:g} is above max {self.max:g}")
+        return self
+
+    @property
+    def size(self) -> int | None:
+        return 1 if self.min == self.max else None
+
+    def accept(self, value: Any) -> list[float]:
+        if not isinstance(value, (list, tuple)) or len(value) != self.length:
+            raise ValueError(f"must be an array of {self.length} numbers")
+        numbers = [float(_number(item)) for item in value]
+        for index, number in enumerate(numbers):
+            if not self.min <= number <= self.max:
+                raise ValueError(f"item {index}: {number:g} is outside [{self.min:g}, {self.max:g}]")
+        return numbers
+
+
+class TokensParameter(_Parameter):
+    """A sequence of tokens of `vocabulary`, `min_length` to `max_length` long; a token may come twice."""
+
+    type: Literal["tokens"]
+    vocabulary: Annotated[tuple[str | ExactInteger, ...], Field(min_length=1, max_length=300_000)]
+    min_length: Annotated[int, Field(ge=0, le=10_000)] = 0
+    max_length: Annotated[int, Field(ge=1, le=10_000)]
+    default: tuple[str | ExactInteger, ...] | None = None
+
+    @model_validator(mode="after")
+    def _lengths(self) -> Self:
+        if self.min_length > self.max_length:
+            raise ValueError("min_length is above max_length")
+        if not _distinct(self.vocabulary):
+            raise ValueError("vocabulary must not name a token twice")
+        return self
+
+    @property
+    def size(self) -> int | None:
+        v = len(self.vocabulary)
+        if self.max_length * math.log(max(v, 2)) > 60:
+            return None
+        return sum(v**length for length in range(self.min_length, self.max_length + 1))
+
+    def accept(self, value: Any) -> list[str | int]:
+        if not isinstance(value, (list, tuple)):
+            raise ValueError("must be an array of tokens")
+        if not self.min_length <= len(value) <= self.max_length:
+            raise ValueError(f"must have {self.min_length} to {self.max_length} tokens, has {len(value)}")
+        known = set(self.vocabulary)
+        for index, token in enumerate(value):
+            if isinstance(token, bool) or not isinstance(token, (str, int)) or token not in known:
+                raise ValueError(f"item {index} is not in the vocabulary")
+        return list(value)
+
+
+class PermutationParameter(_Parameter):
+    """An order of `items`: each exactly once."""
+
+    type: Literal["permutation"]
+    items: Annotated[tuple[Choice, ...], Field(min_length=1, max_length=10_000)]
+    default: tuple[Choice, ...] | None = None
+
+    @field_validator("items")
+    @classmethod
+    def _no_twins(cls, items: tuple[Choice, ...]) -> tuple[Choice, ...]:
+        if not _distinct(items):
+            raise ValueError("items must differ from each other")
+        return items
+
+    @property
+    def size(self) -> int | None:
+        return math.factorial(len(self.items)) if len(self.items) <= 20 else None
+
+    def accept(self, value: Any) -> list[Scalar]:
+        if not isinstance(value, (list, tuple)):
+            raise ValueError("must be an array of all the items in some order")
+        places = {(isinstance(item, bool), item): item for item in self.items}
+        try:
+            found = [places.pop((isinstance(item, bool), item)) for item in value]
+        except (KeyError, TypeError):
+            raise ValueError("must hold each item exactly once, and nothing else") from None
+        if places:
+            raise ValueError("must hold each item exactly once, and nothing else")
+        return list(found)
+
+
+class TextParameter(_Parameter):
+    """A text, such as a prompt: `initial` texts to start from, `placeholders` it must keep."""
+
+    type: Literal["text"]
+    initial: Annotated[tuple[LongText, ...], Field(max_length=1000)] = ()
+    max_length: Annotated[int, Field(ge=1, le=1_000_000)] = 10_000
+    task: LongText | None = None
+    placeholders: Annotated[tuple[Annotated[str, Field(min_length=1, max_length=256)], ...], Field(max_length=100)] = ()
+    default: LongText | None = None
+
+    @model_validator(mode="after")
+    def _initial_are_values(self) -> Self:
+        for index, text in enumerate(self.initial):
+            try:
+                self.accept(text)
+            except ValueError as error:
+                raise ValueError(f"initial text {index} {error}") from None
+        return self
+
+    def accept(self, value: Any) -> str:
+        if not isinstance(value, str):
+            raise ValueError("must be a text")
+        if len(value) > self.max_length:
+            raise ValueError(f"has {len(value)} characters, at most {self.max_length} are allowed")
+        for placeholder in self.placeholders:
+            if placeholder not in value:
+                raise ValueError(f"lost its placeholder {placeholder}")
+        return value
+
+
+Parameter = Annotated[
+    FloatParameter
+    | IntParameter
+    | BoolParameter
+    | CategoricalParameter
+    | OrdinalParameter
+    | VectorParameter
+    | TokensParameter
+    | PermutationParameter
+    | TextParameter,
+    Field(discriminator="type"),
+]

@@ -1,0 +1,219 @@
+"""What the service and the algorithms promise each other.
+
+A suggester proposes points. It sees a `History` (what is known up to a `seq` of the study) and answers with suggestions; it
+never sees a client, a database or a clock.
+
+The laws every suggester obeys (tests/suggesters/law.py holds each to them):
+
+1. Same problem, same history, same numbers: same suggestions. All randomness comes from `Problem.generator(number, purpose)`.
+2. `state()` only saves work. A suggester restored from any earlier state of the same study, or from none, and shown the whole history
+   proposes the same points, on any machine.
+3. Points are inside the space, in canonical form, keep the parameter constraints, and repeat no point of a finite
+   space while the study is not noisy. Fewer suggestions than asked for mean: the space is exhausted.
+4. What it does not serve it declares in its `Spec`, and the study is refused at creation.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field
+
+from .document import Document, canonical, invalid_from
+from .errors import FieldError, Invalid
+from .history import History
+from .space import Point, Space
+from .study import StudySpec
+
+NUMERIC = frozenset({"float", "int", "bool", "ordinal"})
+ENUMERABLE = NUMERIC | {"categorical"}
+EVERY_TYPE = ENUMERABLE | {"vector", "tokens", "permutation", "text"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Suggestion:
+    """A proposed point.
+
+    Attributes:
+        parameters: the point, canonical (`Space.point` accepts it unchanged).
+        reason: why this point, a few words for people.
+        origin: what the suggester wants to find again on the trial (JSON), such as generation and slot.
+        receipt: what was believed about the point (JSON): predicted mean, spread, feasibility, acquisition value, model.
+        suggester: the catalogue name that proposed it; empty for the study's own.
+        fallback: the method could not be used and this is the quasi-random net instead.
+    """
+
+    parameters: Point
+    reason: str
+    origin: Mapping[str, Any] = field(default_factory=dict)
+    receipt: Mapping[str, Any] | None = None
+    suggester: str = ""
+    fallback: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Blob:
+    """Saved state: a JSON document and arrays by name. Never pickled.
+
+    Attributes:
+        version: of the state's layout; another version is ignored and the state rebuilt from the history.
+        document: JSON.
+        arrays: stored as npz.
+    """
+
+    version: int
+    document: Mapping[str, Any] = field(default_factory=dict)
+    arrays: Mapping[str, NDArray[Any]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Problem:
+    """What stays the same for a study: its space, goals and seed.
+
+    Attributes:
+        study: id, for logs only.
+        spec: the study as created.
+        seed: of every draw of the study.
+    """
+
+    study: str
+    spec: StudySpec
+    seed: int
+
+    @property
+    def space(self) -> Space:
+        """The search space."""
+        return self.spec.space
+
+    def generator(self, number: int, purpose: str) -> np.random.Generator:
+        """A fresh generator for one purpose of one trial, equal on every machine."""
+        return generator(self.seed, number, purpose)
+
+
+def generator(seed: int, number: int, purpose: str) -> np.random.Generator:
+    """A generator derived from (study seed, trial number, purpose); PCG64, stable across numpy versions."""
+    digest = hashlib.blake2b(f"{seed}/{number}/{purpose}".encode(), digest_size=16).digest()
+    return np.random.Generator(np.random.PCG64(int.from_bytes(digest, "little")))
+
+
+class Suggester(Protocol):
+    """The interface of every method; made by `Spec.create(problem, options, blob)`."""
+
+    def suggest(self, history: History, count: int) -> Sequence[Suggestion]:
+        """Propose up to `count` points for the trials `history.next_number`, `history.next_number + 1`, …
+
+        Args:
+            history: everything known, pending trials included; the same object grows from call to call.
+            count: >= 1.
+
+        Returns:
+            `count` suggestions, fewer only when no further point exists.
+        """
+        ...
+
+    def state(self) -> Blob | None:
+        """What to save so that another process need not repeat work; None for nothing."""
+        ...
+
+
+class Resources(Document):
+    """What one suggestion computation needs."""
+
+    cpus: float = 1.0
+    gpus: float = Field(default=0.0, description="Used when the node has one; every method also runs without.")
+    timeout_seconds: float = Field(default=120.0, description="After this the computation counts as hung.")
+
+
+class Honours(Document):
+    """What a suggester takes into account; a study that asks for more is refused at creation."""
+
+    types: frozenset[str]
+    conditions: bool = True
+    parameter_constraints: bool = True
+    constraints: bool = True
+    max_objectives: int = 1
+    noise: bool = True
+    defaults: bool = True
+    feedback: bool = False
+    examples: bool = False
+    max_parameters: int | None = None
+
+
+class NoOptions(Document):
+    """A suggester without options."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Spec:
+    """A catalogue entry. Importing it must stay cheap: heavy libraries load inside `create`.
+
+    Attributes:
+        name: in the catalogue.
+        summary: one sentence.
+        reference: authors, year, title.
+        honours: what it serves.
+        options: pydantic model of its options; its JSON Schema is shown to clients.
+        inline: suggestions need no state and under a millisecond: made inside the ask.
+        create: builds the suggester from problem, parsed options and saved state (None, or of an older version, means: start fresh).
+        resources: for a pooled one.
+        refuse: says what else speaks against a study: a list of (JSON pointer, message).
+    """
+
+    name: str
+    summary: str
+    reference: str
+    honours: Honours
+    options: type[Document] = NoOptions
+    inline: bool = False
+    create: Callable[[Problem, Any, Blob | None], Suggester]
+    resources: Resources = Resources()
+    refuse: Callable[[StudySpec, Any], Sequence[FieldError]] = lambda spec, options: ()
+
+    def parse_options(self, options: Mapping[str, Any]) -> Document:
+        """The options as a typed value.
+
+        Raises:
+            Invalid: an unknown option or a bad value, by JSON pointer under `/suggester/options`.
+        """
+        from pydantic import ValidationError
+
+        try:
+            return self.options.model_validate_json(canonical(dict(options)))
+        except ValidationError as error:
+            raise invalid_from(error, "/suggester/options") from None
+
+    def check(self, spec: StudySpec) -> None:
+        """Refuse a study that this suggester would not serve in full.
+
+        Raises:
+            Invalid: naming each thing that is not honoured.
+        """
+        options = self.parse_options(spec.suggester.options)
+        problems = [*self._unserved(spec), *self.refuse(spec, options)]
+        if problems:
+            raise Invalid(f"suggester {self.name!r}: {problems[0].message}", errors=problems[:50])
+
+    def _unserved(self, spec: StudySpec) -> list[FieldError]:
+        honours, who = self.honours, f"suggester {self.name!r}"
+        problems = [
+            FieldError(f"/parameters/{i}/type", f"{who} does not serve parameters of type {p.type}")
+            for i, p in enumerate(spec.parameters)
+            if p.type not in honours.types
+        ]
+        checks = [
+            (any(p.when for p in spec.parameters) and not honours.conditions, "/parameters", "conditional parameters"),
+            (bool(spec.parameter_constraints) and not honours.parameter_constraints, "/parameter_constraints", "parameter constraints"),
+            (bool(spec.constraints) and not honours.constraints, "/constraints", "constraints"),
+            (len(spec.objectives) > honours.max_objectives, "/objectives", f"more than {honours.max_objectives} objectives"),
+            (spec.is_noisy and not honours.noise, "/objectives", "noise"),
+            (spec.examples is not None and not honours.examples, "/examples", "examples"),
+        ]
+        problems += [FieldError(pointer, f"{who} does not honour {what}") for bad, pointer, what in checks if bad]
+        if honours.max_parameters is not None and len(spec.parameters) > honours.max_parameters:
+            problems.append(FieldError("/parameters", f"{who} takes at most {honours.max_parameters} parameters"))
+        return problems
