@@ -56,6 +56,10 @@ class _Parameter(Document):
         """
         raise TypeError(f"{type(self).__name__} takes no value")  # every concrete parameter defines its own
 
+    def centre(self) -> Any:
+        """A value in the middle, where a point needs one and nothing better is known."""
+        raise TypeError(f"{type(self).__name__} has no centre")
+
     @property
     def size(self) -> int | None:
         """How many values there are, None where they cannot be counted."""
@@ -113,6 +117,13 @@ class FloatParameter(_Parameter):
             raise ValueError(f"{number:g} is not on the grid of step {self.step:g} from {self.min:g}")
         return nearest
 
+    def centre(self) -> float:
+        if self.size is not None:
+            return self.level((self.size - 1) // 2)
+        if self.scale == "log":
+            return min(max(math.sqrt(self.min) * math.sqrt(self.max), self.min), self.max)
+        return self.min / 2 + self.max / 2
+
 
 class IntParameter(_Parameter):
     """A whole number between `min` and `max`, both included; with `step`, every step-th from `min`."""
@@ -153,6 +164,9 @@ class IntParameter(_Parameter):
             raise ValueError(f"{whole} is not on the grid of step {self.step} from {self.min}")
         return whole
 
+    def centre(self) -> int:
+        return self.level((self.size - 1) // 2)
+
 
 class BoolParameter(_Parameter):
     """True or false."""
@@ -172,6 +186,9 @@ class BoolParameter(_Parameter):
         if not isinstance(value, bool):
             raise ValueError("must be true or false")
         return value
+
+    def centre(self) -> bool:
+        return False
 
 
 class _Choices(_Parameter):
@@ -193,6 +210,9 @@ class _Choices(_Parameter):
             if same(choice, value):
                 return choice
         raise ValueError(f"{canonical(value)[:100]} is not one of the choices")
+
+    def centre(self) -> Scalar:
+        return self.choices[0]
 
 
 class CategoricalParameter(_Choices):
@@ -237,6 +257,9 @@ class VectorParameter(_Parameter):
                 raise ValueError(f"item {index}: {number:g} is outside [{self.min:g}, {self.max:g}]")
         return numbers
 
+    def centre(self) -> list[float]:
+        return [self.min / 2 + self.max / 2] * self.length
+
 
 class TokensParameter(_Parameter):
     """A sequence of tokens of `vocabulary`, `min_length` to `max_length` long; a token may come twice."""
@@ -273,6 +296,9 @@ class TokensParameter(_Parameter):
                 raise ValueError(f"item {index} is not in the vocabulary")
         return list(value)
 
+    def centre(self) -> list[str | int]:
+        return [self.vocabulary[0]] * self.min_length
+
 
 class PermutationParameter(_Parameter):
     """An order of `items`: each exactly once."""
@@ -304,6 +330,9 @@ class PermutationParameter(_Parameter):
             raise ValueError("must hold each item exactly once, and nothing else")
         return list(found)
 
+    def centre(self) -> list[Scalar]:
+        return list(self.items)
+
 
 class TextParameter(_Parameter):
     """A text, such as a prompt: `initial` texts to start from, `placeholders` it must keep."""
@@ -333,6 +362,10 @@ class TextParameter(_Parameter):
             if placeholder not in value:
                 raise ValueError(f"lost its placeholder {placeholder}")
         return value
+
+    def centre(self) -> str:
+        return self.initial[0] if self.initial else " ".join(self.placeholders)
+
 
 
 Parameter = Annotated[

@@ -126,15 +126,14 @@ class Space:
         return [e.text for e in self.expressions if e.names <= point.keys() and not e.holds(point)]
 
     def default(self) -> Point | None:
-        """The point of the declared defaults, None unless every active parameter has one and the constraints hold."""
+        """The point of the declared defaults, the rest at their centre; None if nothing is declared or it is not allowed."""
+        if not any(_has_default(p) for p in self.parameters):
+            return None
         found: Point = {}
         for parameter in self.ordered:
-            if not self.is_active(parameter, found):
-                continue
-            declared = _has_default(parameter)
-            if not declared:
-                return None
-            found[parameter.name] = parameter.accept(_plain(parameter.default))
+            if self.is_active(parameter, found):
+                value = parameter.default if _has_default(parameter) else parameter.centre()
+                found[parameter.name] = parameter.accept(list(value) if isinstance(value, tuple) else value)
         point = self.sorted(found)
         return None if self.broken(point) else point
 
@@ -220,10 +219,6 @@ def _has_default(parameter: Parameter) -> bool:
             parameter.default is not None or any(choice is None for choice in parameter.choices)
         )
     return parameter.default is not None
-
-
-def _plain(value: Any) -> Any:
-    return list(value) if isinstance(value, tuple) else value
 
 
 def point_key(point: Mapping[str, Any]) -> str:

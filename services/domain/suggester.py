@@ -46,6 +46,7 @@ class Suggestion:
         receipt: what was believed about the point (JSON): predicted mean, spread, feasibility, acquisition value, model.
         suggester: the catalogue name that proposed it; empty for the study's own.
         fallback: the method could not be used and this is the quasi-random net instead.
+        evaluate_on: `{"split", "ids"}` to score it on fewer examples than the full set; None for the full set.
     """
 
     parameters: Point
@@ -54,6 +55,7 @@ class Suggestion:
     receipt: Mapping[str, Any] | None = None
     suggester: str = ""
     fallback: bool = False
+    evaluate_on: Mapping[str, Any] | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,0 +1,197 @@
+"""Trials in the database. Every statement stays inside one study and is served by an index."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from functools import cache
+from typing import Any
+
+from sqlalchemy import Connection, Select, bindparam, func, insert, select, update
+
+from ..domain.trial import Measurement, TrialState
+from .records import TRIAL_FIELDS, TrialRecord
+from .tables import MeasurementRow, TrialRow, table
+
+TRIALS = table(TrialRow)
+MEASUREMENTS = table(MeasurementRow)
+CHUNK = 500
+
+_COLUMNS = [TRIALS.c["metadata" if name == "meta" else name] for name in TRIAL_FIELDS]
+_STATE = TRIAL_FIELDS.index("state")
+_KEYS = ("study_id", "number")
+
+
+def _records(connection: Connection, query: Select[Any]) -> list[TrialRecord]:
+    found = []
+    for row in connection.execute(query):
+        values = list(row)
+        values[_STATE] = TrialState(values[_STATE])
+        found.append(TrialRecord(*values))
+    return found
+
+
+def _of(study_id: str) -> Select[Any]:
+    return select(*_COLUMNS).where(TRIALS.c.study_id == study_id)
+
+
+def get_many(connection: Connection, study_id: str, numbers: Iterable[int]) -> dict[int, TrialRecord]:
+    """The trials that exist among `numbers`, by number."""
+    wanted = sorted(set(numbers))
+    found: dict[int, TrialRecord] = {}
+    for start in range(0, len(wanted), CHUNK):
+        part = wanted[start : start + CHUNK]
+        for record in _records(connection, _of(study_id).where(TRIALS.c.number.in_(part))):
+            found[record.number] = record
+    return found
+
+
+def waiting(connection: Connection, study_id: str, limit: int) -> list[TrialRecord]:
+    """Trials to hand out, lowest number first."""
+    query = _of(study_id).where(TRIALS.c.state == TrialState.WAITING.value).order_by(TRIALS.c.number).limit(limit)
+    return _records(connection, query)
+
+
+def running(connection: Connection, study_id: str, worker: str | None = None) -> list[TrialRecord]:
+    """Leased trials, of one worker or of all."""
+    query = _of(study_id).where(TRIALS.c.state == TrialState.RUNNING.value)
+    if worker is not None:
+        query = query.where(TRIALS.c.worker == worker)
+    return _records(connection, query.order_by(TRIALS.c.number))
+
+
+def changed_since(connection: Connection, study_id: str, seq: int) -> list[TrialRecord]:
+    """Trials that changed after `seq`, by number."""
+    return _records(connection, _of(study_id).where(TRIALS.c.seq > seq).order_by(TRIALS.c.number))
+
+
+def has_point(connection: Connection, study_id: str, point_key: str) -> bool:
+    """Whether any trial of the study has this point (kept for finite spaces only)."""
+    query = select(TRIALS.c.number).where(TRIALS.c.study_id == study_id, TRIALS.c.point_key == point_key).limit(1)
+    return connection.execute(query).first() is not None
+
+
+def best(connection: Connection, study_id: str) -> TrialRecord | None:
+    """The eligible trial with the lowest value of the first objective, the earliest among equals."""
+    query = _of(study_id).where(TRIALS.c.value.is_not(None)).order_by(TRIALS.c.value, TRIALS.c.number).limit(1)
+    found = _records(connection, query)
+    return found[0] if found else None
+
+
+def eligible(connection: Connection, study_id: str) -> list[tuple[int, dict[str, float]]]:
+    """(number, metrics) of every trial that can be among the best, by number."""
+    query = (
+        select(TRIALS.c.number, TRIALS.c.metrics)
+        .where(TRIALS.c.study_id == study_id, TRIALS.c.value.is_not(None))
+        .order_by(TRIALS.c.number)
+    )
+    return [(number, metrics) for number, metrics in connection.execute(query)]
+
+
+def infeasible_completed(connection: Connection, study_id: str) -> list[tuple[int, dict[str, float]]]:
+    """(number, metrics) of every completed trial that breaks a constraint, by number."""
+    query = (
+        select(TRIALS.c.number, TRIALS.c.metrics)
+        .where(TRIALS.c.study_id == study_id, TRIALS.c.state == TrialState.COMPLETED.value, TRIALS.c.feasible.is_(False))
+        .order_by(TRIALS.c.number)
+    )
+    return [(number, metrics) for number, metrics in connection.execute(query)]
+
+
+@dataclass(frozen=True, slots=True)
+class Slice:
+    """Which trials of a study, in which order, from where on.
+
+    Attributes:
+        order_by: number | -number | created_at | -created_at (creation follows the number).
+        after: the last number already seen.
+    """
+
+    limit: int
+    state: TrialState | None = None
+    worker: str | None = None
+    order_by: str = "number"
+    after: int | None = None
+
+
+def page(connection: Connection, study_id: str, wanted: Slice) -> list[TrialRecord]:
+    """One slice of the trials."""
+    query = _of(study_id)
+    descending = wanted.order_by.startswith("-")
+    if wanted.state is not None:
+        query = query.where(TRIALS.c.state == wanted.state.value)
+    if wanted.worker is not None:
+        query = query.where(TRIALS.c.worker == wanted.worker)
+    if wanted.after is not None:
+        query = query.where(TRIALS.c.number < wanted.after if descending else TRIALS.c.number > wanted.after)
+    return _records(
+        connection, query.order_by(TRIALS.c.number.desc() if descending else TRIALS.c.number).limit(wanted.limit)
+    )
+
+
+def _row(record: TrialRecord) -> dict[str, Any]:
+    row = {name: getattr(record, name) for name in TRIAL_FIELDS}
+    row["state"] = record.state.value
+    row["metadata"] = row.pop("meta")
+    return row
+
+
+def insert_many(connection: Connection, records: Sequence[TrialRecord]) -> None:
+    """Write new trials."""
+    if records:
+        connection.execute(insert(TRIALS), [_row(record) for record in records])
+
+
+# What never changes after creation is not written again.
+_FIXED = frozenset({*_KEYS, "parameters", "point_key", "suggester", "reason", "fallback", "seen_seq", "origin", "receipt", "created_at"})
+_CHANGING = [("metadata" if name == "meta" else name) for name in TRIAL_FIELDS if name not in _FIXED]
+
+
+@cache
+def _update() -> Any:
+    statement = update(TRIALS).where(
+        TRIALS.c.study_id == bindparam("at_study"), TRIALS.c.number == bindparam("at_number")
+    )
+    return statement.values({name: bindparam(f"new_{name}") for name in _CHANGING})
+
+
+def update_many(connection: Connection, records: Sequence[TrialRecord]) -> None:
+    """Write changed trials back."""
+    if not records:
+        return
+    rows = []
+    for record in records:
+        row = _row(record)
+        rows.append({f"new_{name}": row[name] for name in _CHANGING} | {"at_study": record.study_id, "at_number": record.number})
+    connection.execute(_update(), rows)
+
+
+def measurements(connection: Connection, study_id: str, numbers: Sequence[int]) -> dict[int, list[Measurement]]:
+    """The reports of some trials, by number, in the order of their steps."""
+    found: dict[int, list[Measurement]] = {number: [] for number in numbers}
+    for start in range(0, len(numbers), CHUNK):
+        query = (
+            select(MEASUREMENTS.c.number, MEASUREMENTS.c.step, MEASUREMENTS.c.metrics, MEASUREMENTS.c.created_at)
+            .where(MEASUREMENTS.c.study_id == study_id, MEASUREMENTS.c.number.in_(numbers[start : start + CHUNK]))
+            .order_by(MEASUREMENTS.c.number, MEASUREMENTS.c.step)
+        )
+        for number, step, metrics, created_at in connection.execute(query):
+            found[number].append(Measurement.model_construct(step=step, metrics=metrics, created_at=created_at))
+    return found
+
+
+def add_measurement(
+    connection: Connection, study_id: str, number: int, measurement: Measurement, value: float | None
+) -> None:
+    """Write one report."""
+    row = {"study_id": study_id, "number": number, "step": measurement.step, "metrics": measurement.metrics}
+    connection.execute(insert(MEASUREMENTS), [row | {"value": value, "created_at": measurement.created_at}])
+
+
+def first_lease_end(connection: Connection, study_id: str) -> datetime | None:
+    """When the first of the running leases runs out."""
+    query = select(func.min(TRIALS.c.lease_expires_at)).where(
+        TRIALS.c.study_id == study_id, TRIALS.c.state == TrialState.RUNNING.value
+    )
+    return connection.execute(query).scalar_one_or_none()
