@@ -228,7 +228,7 @@ class Study(StudySpec):
     updated_at: datetime
 
 
-PATCHABLE = frozenset({"name", "suggester", "limits", "early_stopping", "labels", "metadata"})
+PATCHABLE = frozenset({"suggester", "limits", "early_stopping", "labels", "metadata"})
 
 
 def patched(spec: StudySpec, patch: dict[str, Any]) -> StudySpec:

@@ -23,6 +23,10 @@ def utc_now() -> datetime:
     return datetime.now(UTC)
 
 
+class StudyGone(NotFound):
+    """There is no such study."""
+
+
 class StudyWork:
     """A locked study and its changes, held until `flush`.
 
@@ -59,11 +63,11 @@ class StudyWork:
         """Lock the study.
 
         Raises:
-            NotFound: it is gone.
+            StudyGone: it does not exist any more.
         """
         locked = studies.lock(connection, study_id, specs, known)
         if locked is None:
-            raise NotFound("there is no such study")
+            raise StudyGone
         now = clock() if clock else (locked.now or utc_now()).astimezone(UTC)
         # A clock that jumps back must not write history out of order.
         return cls(connection, locked.study, locked.progress, max(now, locked.progress.updated_at))
@@ -151,9 +155,8 @@ class StudyWork:
 
     def study_changed(self) -> None:
         """Note that the study's own columns changed."""
-        if not self._is_study_changed:
-            self._is_study_changed = True
-            self.study.revision += 1
+        self._is_study_changed = True
+        self.study.revision += 1
         self.study.updated_at = self.now
 
     def lease_until(self, seconds: float) -> datetime:

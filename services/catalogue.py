@@ -1,0 +1,106 @@
+"""The suggesters on offer, and the ones that answer inside the ask."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from .answers import SuggesterEntry, SuggesterList
+from .domain.errors import Invalid, NotFound
+from .domain.history import History
+from .domain.study import StudySpec
+from .domain.suggester import Problem, Spec, Suggester, Suggestion
+from .store import trials as trial_store
+from .store.unit_of_work import StudyWork
+
+MOST_INLINE = 2000
+
+
+class StoredPoints(History):
+    """The history of an inline suggester: it only asks whether a point exists, and the database's index answers."""
+
+    def __init__(self, work: StudyWork) -> None:
+        super().__init__(work.spec)
+        self.seq = work.progress.seq
+        self.next_number = work.progress.next_number
+        self._work = work
+
+    def has_point(self, point_key: str) -> bool:
+        """Whether any trial of the study has this point."""
+        return trial_store.has_point(self._work.connection, self._work.id, point_key)
+
+
+class Catalogue:
+    """The suggesters by name.
+
+    Args:
+        specs: every suggester, made known by the composition root.
+        fallback: the quasi-random one that stands in when another is late or broken.
+    """
+
+    def __init__(self, specs: Mapping[str, Spec], fallback: str = "sobol") -> None:
+        self._specs = dict(specs)
+        self._fallback = self._specs[fallback]
+        self._entries = {name: _entry(spec) for name, spec in sorted(self._specs.items())}
+        self._inline: dict[tuple[str, int, str], Suggester] = {}
+
+    def list(self) -> SuggesterList:
+        """Every entry, by name."""
+        return SuggesterList(suggesters=tuple(self._entries.values()))
+
+    def get(self, name: str) -> SuggesterEntry:
+        """One entry.
+
+        Raises:
+            NotFound: no suggester has this name.
+        """
+        entry = self._entries.get(name)
+        if entry is None:
+            raise NotFound(f"there is no suggester {name!r}")
+        return entry
+
+    def spec_for(self, spec: StudySpec) -> Spec:
+        """The suggester that a study asks for.
+
+        Raises:
+            Invalid: there is none of this name, or it does not honour all that the study asks for.
+        """
+        found = self._specs.get(spec.suggester.name)
+        if found is None:
+            known = ", ".join(sorted(self._specs))
+            raise Invalid.at("/suggester/name", f"there is no suggester {spec.suggester.name!r}; there are {known}")
+        found.check(spec)
+        return found
+
+    def inline(self, work: StudyWork, count: int) -> Sequence[Suggestion]:
+        """Suggestions made on the spot by the study's own suggester; fewer than `count` when no point is left."""
+        return self._suggest(work, self._specs[work.spec.suggester.name], count)
+
+    def fall_back(self, work: StudyWork, count: int) -> Sequence[Suggestion]:
+        """Quasi-random suggestions; none where the space has parameters that cannot be drawn."""
+        types = {p.type for p in work.spec.parameters}
+        if not types <= self._fallback.honours.types:
+            return ()
+        return self._suggest(work, self._fallback, count)
+
+    def _suggest(self, work: StudyWork, spec: Spec, count: int) -> Sequence[Suggestion]:
+        key = (work.id, work.study.revision, spec.name)
+        suggester = self._inline.get(key)
+        if suggester is None:
+            own = spec.name == work.spec.suggester.name
+            options = spec.parse_options(work.spec.suggester.options if own else {})
+            problem = Problem(study=work.id, spec=work.spec, seed=work.study.seed)
+            while len(self._inline) >= MOST_INLINE:
+                self._inline.pop(next(iter(self._inline)), None)
+            suggester = self._inline[key] = spec.create(problem, options, None)
+        return suggester.suggest(StoredPoints(work), count)
+
+
+def _entry(spec: Spec) -> SuggesterEntry:
+    return SuggesterEntry(
+        name=spec.name,
+        summary=spec.summary,
+        reference=spec.reference,
+        honours=spec.honours,
+        inline=spec.inline,
+        options=spec.options.model_json_schema(),
+    )
