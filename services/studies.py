@@ -148,10 +148,15 @@ class Studies:
         Raises:
             NotFound: the caller's project has none of this id or name.
         """
-        record, progress = await self._find(caller, ref)
+        record, progress = await self.find(caller, ref)
         return record.study(progress)
 
-    async def _find(self, caller: Caller, ref: str) -> tuple[StudyRecord, Progress]:
+    async def find(self, caller: Caller, ref: str) -> tuple[StudyRecord, Progress]:
+        """A study's record and progress.
+
+        Raises:
+            NotFound: the caller's project has none of this id or name.
+        """
         caller.must_be(Role.READER)
         ref = clean(ref)
         found = await self._transactions.read(
@@ -285,7 +290,7 @@ class Studies:
             Stale: `if_match` is not the study's etag any more.
         """
         caller.must_be(Role.WRITER)
-        found, _ = await self._find(caller, ref)
+        found, _ = await self.find(caller, ref)
 
         def run(connection: Connection) -> None:
             # The row is locked first, as every change does; a transaction on a deleted study finds nothing to lock.
