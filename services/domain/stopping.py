@@ -126,9 +126,7 @@ def _percentile(rule: EarlyStopping, goal: Goal, own: Reports, peers: Peers) -> 
     return _judge_percentile(rule, goal, own, peers, rule.percentile)
 
 
-def _judge_percentile(
-    rule: EarlyStopping, goal: Goal, own: Reports, peers: Peers, keep: float
-) -> Verdict:
+def _judge_percentile(rule: EarlyStopping, goal: Goal, own: Reports, peers: Peers, keep: float) -> Verdict:
     if not _is_due(rule, own):
         return GO_ON
     step = own[-1][0]
@@ -170,19 +168,11 @@ def _judge_rung(
 ) -> Verdict:
     step, value = own[-1]
     reached = _highest_rung(step, first, rule.reduction_factor)
-    before = (
-        _highest_rung(own[-2][0], first, rule.reduction_factor)
-        if len(own) > 1
-        else None
-    )
+    before = _highest_rung(own[-2][0], first, rule.reduction_factor) if len(own) > 1 else None
     if reached is None or reached == before or step < rule.warmup_steps:
         return GO_ON
     # A trial that reaches its full resource is finished, not in a race for more.
-    if (
-        rule.rule == "hyperband"
-        and rule.max_resource is not None
-        and step >= rule.max_resource
-    ):
+    if rule.rule == "hyperband" and rule.max_resource is not None and step >= rule.max_resource:
         return GO_ON
     standing = peers.standing(step, value, slots)
     places = max((standing.count + 1) // rule.reduction_factor, 1)
@@ -196,24 +186,15 @@ def _judge_rung(
 
 def _wilcoxon(rule: EarlyStopping, goal: Goal, own: Reports, peers: Peers) -> Verdict:
     # Steps are names of examples here: warm-up and interval count the reports.
-    if (
-        len(own) < max(2, rule.warmup_steps)
-        or (len(own) - rule.warmup_steps) % rule.interval_steps
-    ):
+    if len(own) < max(2, rule.warmup_steps) or (len(own) - rule.warmup_steps) % rule.interval_steps:
         return GO_ON
     best = dict(peers.best_reports())
-    differences = [
-        _loss(value, goal) - _loss(best[step], goal)
-        for step, value in own
-        if step in best
-    ]
+    differences = [_loss(value, goal) - _loss(best[step], goal) for step, value in own if step in best]
     if len(differences) < max(2, rule.warmup_steps):
         return GO_ON
     p = signed_rank_p(differences)
     # A trial whose mean so far is no worse than the best one's whole mean goes on, whatever the common steps say.
-    if p >= rule.p_threshold or _mean_loss(own, goal) <= _mean_loss(
-        list(best.items()), goal
-    ):
+    if p >= rule.p_threshold or _mean_loss(own, goal) <= _mean_loss(list(best.items()), goal):
         return GO_ON
     return Verdict(
         True,
@@ -247,9 +228,7 @@ def _is_due(rule: EarlyStopping, own: Reports) -> bool:
     step = own[-1][0]
     if step < rule.warmup_steps:
         return False
-    mark = (
-        step - rule.warmup_steps
-    ) // rule.interval_steps * rule.interval_steps + rule.warmup_steps
+    mark = (step - rule.warmup_steps) // rule.interval_steps * rule.interval_steps + rule.warmup_steps
     return len(own) == 1 or own[-2][0] < mark
 
 
@@ -273,12 +252,11 @@ def percentile(values: Sequence[float], percent: float) -> float:
     place = percent / 100 * (len(ordered) - 1)
     low = math.floor(place)
     high = min(low + 1, len(ordered) - 1)
-    # Weighting the ends, not adding a difference: the difference of two huge values may overflow.
-    return (
-        ordered[low]
-        if place == low
-        else ordered[low] * (low + 1 - place) + ordered[high] * (place - low)
-    )
+    share, gap = place - low, ordered[high] - ordered[low]
+    if math.isinf(gap):
+        return ordered[low] * (1 - share) + ordered[high] * share
+    # From the nearer end, so that equal neighbours give exactly their value.
+    return ordered[low] + gap * share if share < 0.5 else ordered[high] - gap * (1 - share)
 
 
 def _highest_rung(step: int, first: int, eta: int) -> int | None:
@@ -299,13 +277,8 @@ def bracket_of(rule: EarlyStopping, number: int) -> tuple[int, Slots]:
     ratio, so that neighbours in time (one generation, one batch) fall into different brackets.
     """
     largest = rule.max_resource or rule.min_resource
-    brackets = (
-        _highest_rung(largest, rule.min_resource, rule.reduction_factor) or 0
-    ) + 1
-    shares = [
-        -(-brackets * rule.reduction_factor ** (brackets - 1 - s) // (brackets - s))
-        for s in range(brackets)
-    ]
+    brackets = (_highest_rung(largest, rule.min_resource, rule.reduction_factor) or 0) + 1
+    shares = [-(-brackets * rule.reduction_factor ** (brackets - 1 - s) // (brackets - s)) for s in range(brackets)]
     cycle = sum(shares)
     stride = max(1, round(cycle * 0.6180339887498949))
     while math.gcd(stride, cycle) != 1:
@@ -347,9 +320,7 @@ def signed_rank_p(differences: Sequence[float]) -> float:
     return 0.5 * math.erfc(z / math.sqrt(2))
 
 
-def _exact_tail(
-    quarters: Sequence[int], differences: Sequence[float], plus: int
-) -> float:
+def _exact_tail(quarters: Sequence[int], differences: Sequence[float], plus: int) -> float:
     """P(statistic >= plus) over all signs: count the sums of subsets of the ranks."""
     moving = [q for q, d in zip(quarters, differences, strict=True) if d != 0]
     fixed = sum(q // 2 for q, d in zip(quarters, differences, strict=True) if d == 0)
@@ -359,9 +330,7 @@ def _exact_tail(
         for total, count in ways.items():
             grown[total + q] = grown.get(total + q, 0) + count
         ways = grown
-    return sum(
-        count for total, count in ways.items() if total + fixed >= plus
-    ) / 2 ** len(moving)
+    return sum(count for total, count in ways.items() if total + fixed >= plus) / 2 ** len(moving)
 
 
 def _mean_ranks(values: Sequence[float]) -> list[float]:
