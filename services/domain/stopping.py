@@ -1,14 +1,16 @@
 """Early stopping: should a running trial give up, judged by its own reports and those of its peers.
 
-Each rule asks its `Peers` at most one question, which a store answers from an index, so that a report costs the same in a
-study of a hundred trials and of a hundred thousand. A report after which a rule is not due (warm-up, interval, between two
-rungs) asks nothing. Rules are stateless: the same reports and the same peers give the same verdict.
+Each rule asks its `Peers` at most one question, which a store answers from an index, so that a report costs the same
+in a study of a hundred trials and of a hundred thousand. A report after which a rule is not due (warm-up, interval,
+between two rungs) asks nothing. Rules are stateless: the same reports and the same peers give the same verdict.
 
 - median, percentile: the trial's best report so far is worse than that percentile of what completed trials reported at
   the same step (Golovin et al. 2017, "Google Vizier", 3.2.2; the percentile as in Optuna's `PercentilePruner`).
-- asha: at the first report at or after a rung's step, the trial is not among the best 1/eta of all that reported at the same
-  step (Li et al. 2020, "A System for Massively Parallel Hyperparameter Tuning", algorithm 2, without pausing).
-- hyperband: asha in brackets that start at later and later rungs; a trial's number decides its bracket (Li et al. 2018).
+- asha: at the first report at or after a rung's step, the trial is not among the best 1/eta of all that reported
+  at the same step (Li et al. 2020, "A System for Massively Parallel Hyperparameter Tuning", algorithm 2,
+  without pausing).
+- hyperband: asha in brackets that start at later and later rungs; a trial's number decides its bracket
+  (Li et al. 2018).
 - wilcoxon: a signed-rank test says that the trial is worse than the best one on the steps both reported (one step per
   example or fold, in any order).
 - threshold: the latest report lies outside the bounds.
@@ -21,6 +23,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol, TypeAlias
 
+import numpy as np
+
 from .study import EarlyStopping
 
 Goal = Literal["minimize", "maximize"]
@@ -28,7 +32,7 @@ Reports: TypeAlias = Sequence[tuple[int, float]]
 """(step, value) of one trial, ascending steps, each step once."""
 
 LATEST = 1000
-"""Median and percentile look at this many of the latest completed trials: enough for the percentile to stand within two points."""
+"""Median and percentile look at so many of the latest completed trials; that fixes it within two points."""
 EXACT_UP_TO = 50
 """Pairs up to which the signed-rank distribution is enumerated; above, the normal approximation."""
 
@@ -77,7 +81,7 @@ class Standing:
 
 
 class Peers(Protocol):
-    """The other trials of a study, as seen from one trial. Values are of the judged metric, in the client's direction."""
+    """The other trials of a study, as seen from one trial. Values are of the judged metric, as reported."""
 
     @property
     def number(self) -> int:
@@ -85,7 +89,7 @@ class Peers(Protocol):
         ...
 
     def completed_at(self, step: int, limit: int) -> Sequence[float]:
-        """Values reported at exactly `step` by the `limit` latest (highest number) completed other trials, in any order."""
+        """Values reported at exactly `step` by the `limit` latest (highest number) completed other trials."""
         ...
 
     def standing(self, step: int, value: float, slots: Slots | None) -> Standing:
@@ -137,9 +141,13 @@ def _judge_percentile(rule: EarlyStopping, goal: Goal, own: Reports, peers: Peer
     bar = percentile(others, keep)
     if best <= bar:
         return GO_ON
-    shown = _loss(bar, goal)
-    return Verdict(True, f"best report so far {_loss(best, goal):.6g} is worse than {shown:.6g}, the "
-                         f"{'median' if keep == 50 else f'best {keep:g} %'} of {len(others)} trials at step {step}")  # fmt: skip
+    place = "median" if keep == 50 else f"best {keep:g} %"
+    found, wanted = _loss(best, goal), _loss(bar, goal)
+    return Verdict(
+        True,
+        f"best report so far {found:.6g} is worse than {wanted:.6g}, "
+        f"the {place} of {len(others)} trials at step {step}",
+    )
 
 
 def _asha(rule: EarlyStopping, goal: Goal, own: Reports, peers: Peers) -> Verdict:
@@ -238,7 +246,8 @@ def _loss(value: float, goal: Goal) -> float:
 
 
 def _mean_loss(reports: Reports, goal: Goal) -> float:
-    return math.fsum(_loss(value, goal) for _, value in reports) / len(reports)
+    # Divided first: the sum of huge values may overflow.
+    return math.fsum(_loss(value, goal) / len(reports) for _, value in reports)
 
 
 def percentile(values: Sequence[float], percent: float) -> float:
@@ -272,9 +281,9 @@ def _highest_rung(step: int, first: int, eta: int) -> int | None:
 def bracket_of(rule: EarlyStopping, number: int) -> tuple[int, Slots]:
     """The hyperband bracket of a trial, and which trials share it.
 
-    Bracket s starts at rung s; shares follow the budgets of Li et al. 2018, algorithm 1: with S brackets,
-    ceil(S / (S - s) * eta^(S - 1 - s)) trials of each cycle. Numbers are spread over the cycle by a stride coprime to it, near the golden
-    ratio, so that neighbours in time (one generation, one batch) fall into different brackets.
+    Bracket s starts at rung s; shares follow the budgets of Li et al. 2018, algorithm 1: with S brackets, of each
+    cycle ceil(S / (S - s) * eta^(S - 1 - s)) trials. Numbers are spread over the cycle by a stride coprime to it, near
+    the golden ratio, so that neighbours in time (one generation, one batch) fall into different brackets.
     """
     largest = rule.max_resource or rule.min_resource
     brackets = (_highest_rung(largest, rule.min_resource, rule.reduction_factor) or 0) + 1
@@ -295,8 +304,8 @@ def bracket_of(rule: EarlyStopping, number: int) -> tuple[int, Slots]:
 def signed_rank_p(differences: Sequence[float]) -> float:
     """One-sided p of Wilcoxon's signed-rank test that the differences lie above zero.
 
-    Zeros give half their rank to each side; ties share their mean rank. Exact up to 50 pairs (ties included), the normal
-    approximation with tie and continuity correction above.
+    Zeros give half their rank to each side; ties share their mean rank. Exact up to 50 pairs (ties included), above
+    that the normal approximation with tie correction.
 
     Args:
         differences: (n,) n >= 1, finite.
@@ -316,7 +325,7 @@ def signed_rank_p(differences: Sequence[float]) -> float:
         ties[rank] = ties.get(rank, 0) + 1
     spread = n * (n + 1) * (2 * n + 1) - sum(t**3 - t for t in ties.values()) / 2
     deviation = math.sqrt(spread / 24)
-    z = (plus / 4 - n * (n + 1) / 4 - 0.5) / deviation if deviation > 0 else 0.0
+    z = (plus / 4 - n * (n + 1) / 4) / deviation if deviation > 0 else 0.0
     return 0.5 * math.erfc(z / math.sqrt(2))
 
 
@@ -324,13 +333,12 @@ def _exact_tail(quarters: Sequence[int], differences: Sequence[float], plus: int
     """P(statistic >= plus) over all signs: count the sums of subsets of the ranks."""
     moving = [q for q, d in zip(quarters, differences, strict=True) if d != 0]
     fixed = sum(q // 2 for q, d in zip(quarters, differences, strict=True) if d == 0)
-    ways = {0: 1}
+    # ways[s] = subsets with sum s, at most 2^50: whole in a float.
+    ways = np.zeros(sum(moving) + 1)
+    ways[0] = 1.0
     for q in moving:
-        grown = dict(ways)
-        for total, count in ways.items():
-            grown[total + q] = grown.get(total + q, 0) + count
-        ways = grown
-    return sum(count for total, count in ways.items() if total + fixed >= plus) / 2 ** len(moving)
+        ways[q:] += ways[: len(ways) - q].copy()
+    return float(ways[max(plus - fixed, 0) :].sum() / 2.0 ** len(moving))
 
 
 def _mean_ranks(values: Sequence[float]) -> list[float]:
