@@ -1,0 +1,352 @@
+import datetime
+
+from asktell.v1 import trial_pb2 as _trial_pb2
+from google.api import annotations_pb2 as _annotations_pb2
+from google.api import field_behavior_pb2 as _field_behavior_pb2
+from google.api import httpbody_pb2 as _httpbody_pb2
+from google.protobuf import empty_pb2 as _empty_pb2
+from google.protobuf import struct_pb2 as _struct_pb2
+from google.protobuf import timestamp_pb2 as _timestamp_pb2
+from google.protobuf.internal import containers as _containers
+from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
+from google.protobuf import descriptor as _descriptor
+from google.protobuf import message as _message
+from collections.abc import Iterable as _Iterable, Mapping as _Mapping
+from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
+
+DESCRIPTOR: _descriptor.FileDescriptor
+
+class StudyState(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    STUDY_STATE_UNSPECIFIED: _ClassVar[StudyState]
+    STUDY_STATE_ACTIVE: _ClassVar[StudyState]
+    STUDY_STATE_PAUSED: _ClassVar[StudyState]
+    STUDY_STATE_COMPLETED: _ClassVar[StudyState]
+STUDY_STATE_UNSPECIFIED: StudyState
+STUDY_STATE_ACTIVE: StudyState
+STUDY_STATE_PAUSED: StudyState
+STUDY_STATE_COMPLETED: StudyState
+
+class Study(_message.Message):
+    __slots__ = ("name", "parameters", "objectives", "constraints", "parameter_constraints", "early_stopping", "suggester", "limits", "examples", "seed", "labels", "metadata", "id", "state", "state_reason", "seq", "trial_counts", "etag", "created_at", "updated_at")
+    class LabelsEntry(_message.Message):
+        __slots__ = ("key", "value")
+        KEY_FIELD_NUMBER: _ClassVar[int]
+        VALUE_FIELD_NUMBER: _ClassVar[int]
+        key: str
+        value: str
+        def __init__(self, key: _Optional[str] = ..., value: _Optional[str] = ...) -> None: ...
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    PARAMETERS_FIELD_NUMBER: _ClassVar[int]
+    OBJECTIVES_FIELD_NUMBER: _ClassVar[int]
+    CONSTRAINTS_FIELD_NUMBER: _ClassVar[int]
+    PARAMETER_CONSTRAINTS_FIELD_NUMBER: _ClassVar[int]
+    EARLY_STOPPING_FIELD_NUMBER: _ClassVar[int]
+    SUGGESTER_FIELD_NUMBER: _ClassVar[int]
+    LIMITS_FIELD_NUMBER: _ClassVar[int]
+    EXAMPLES_FIELD_NUMBER: _ClassVar[int]
+    SEED_FIELD_NUMBER: _ClassVar[int]
+    LABELS_FIELD_NUMBER: _ClassVar[int]
+    METADATA_FIELD_NUMBER: _ClassVar[int]
+    ID_FIELD_NUMBER: _ClassVar[int]
+    STATE_FIELD_NUMBER: _ClassVar[int]
+    STATE_REASON_FIELD_NUMBER: _ClassVar[int]
+    SEQ_FIELD_NUMBER: _ClassVar[int]
+    TRIAL_COUNTS_FIELD_NUMBER: _ClassVar[int]
+    ETAG_FIELD_NUMBER: _ClassVar[int]
+    CREATED_AT_FIELD_NUMBER: _ClassVar[int]
+    UPDATED_AT_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    parameters: _containers.RepeatedCompositeFieldContainer[Parameter]
+    objectives: _containers.RepeatedCompositeFieldContainer[Objective]
+    constraints: _containers.RepeatedCompositeFieldContainer[Constraint]
+    parameter_constraints: _containers.RepeatedScalarFieldContainer[str]
+    early_stopping: EarlyStopping
+    suggester: SuggesterChoice
+    limits: Limits
+    examples: ExampleSets
+    seed: int
+    labels: _containers.ScalarMap[str, str]
+    metadata: _struct_pb2.Struct
+    id: str
+    state: StudyState
+    state_reason: str
+    seq: int
+    trial_counts: TrialCounts
+    etag: str
+    created_at: _timestamp_pb2.Timestamp
+    updated_at: _timestamp_pb2.Timestamp
+    def __init__(self, name: _Optional[str] = ..., parameters: _Optional[_Iterable[_Union[Parameter, _Mapping]]] = ..., objectives: _Optional[_Iterable[_Union[Objective, _Mapping]]] = ..., constraints: _Optional[_Iterable[_Union[Constraint, _Mapping]]] = ..., parameter_constraints: _Optional[_Iterable[str]] = ..., early_stopping: _Optional[_Union[EarlyStopping, _Mapping]] = ..., suggester: _Optional[_Union[SuggesterChoice, _Mapping]] = ..., limits: _Optional[_Union[Limits, _Mapping]] = ..., examples: _Optional[_Union[ExampleSets, _Mapping]] = ..., seed: _Optional[int] = ..., labels: _Optional[_Mapping[str, str]] = ..., metadata: _Optional[_Union[_struct_pb2.Struct, _Mapping]] = ..., id: _Optional[str] = ..., state: _Optional[_Union[StudyState, str]] = ..., state_reason: _Optional[str] = ..., seq: _Optional[int] = ..., trial_counts: _Optional[_Union[TrialCounts, _Mapping]] = ..., etag: _Optional[str] = ..., created_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., updated_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...
+
+class Parameter(_message.Message):
+    __slots__ = ("name", "type", "when", "min", "max", "scale", "step", "default", "choices", "length", "vocabulary", "min_length", "max_length", "items", "initial", "task", "placeholders")
+    class WhenEntry(_message.Message):
+        __slots__ = ("key", "value")
+        KEY_FIELD_NUMBER: _ClassVar[int]
+        VALUE_FIELD_NUMBER: _ClassVar[int]
+        key: str
+        value: _struct_pb2.ListValue
+        def __init__(self, key: _Optional[str] = ..., value: _Optional[_Union[_struct_pb2.ListValue, _Mapping]] = ...) -> None: ...
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    TYPE_FIELD_NUMBER: _ClassVar[int]
+    WHEN_FIELD_NUMBER: _ClassVar[int]
+    MIN_FIELD_NUMBER: _ClassVar[int]
+    MAX_FIELD_NUMBER: _ClassVar[int]
+    SCALE_FIELD_NUMBER: _ClassVar[int]
+    STEP_FIELD_NUMBER: _ClassVar[int]
+    DEFAULT_FIELD_NUMBER: _ClassVar[int]
+    CHOICES_FIELD_NUMBER: _ClassVar[int]
+    LENGTH_FIELD_NUMBER: _ClassVar[int]
+    VOCABULARY_FIELD_NUMBER: _ClassVar[int]
+    MIN_LENGTH_FIELD_NUMBER: _ClassVar[int]
+    MAX_LENGTH_FIELD_NUMBER: _ClassVar[int]
+    ITEMS_FIELD_NUMBER: _ClassVar[int]
+    INITIAL_FIELD_NUMBER: _ClassVar[int]
+    TASK_FIELD_NUMBER: _ClassVar[int]
+    PLACEHOLDERS_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    type: str
+    when: _containers.MessageMap[str, _struct_pb2.ListValue]
+    min: float
+    max: float
+    scale: str
+    step: float
+    default: _struct_pb2.Value
+    choices: _containers.RepeatedCompositeFieldContainer[_struct_pb2.Value]
+    length: int
+    vocabulary: _containers.RepeatedCompositeFieldContainer[_struct_pb2.Value]
+    min_length: int
+    max_length: int
+    items: _containers.RepeatedCompositeFieldContainer[_struct_pb2.Value]
+    initial: _containers.RepeatedScalarFieldContainer[str]
+    task: str
+    placeholders: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, name: _Optional[str] = ..., type: _Optional[str] = ..., when: _Optional[_Mapping[str, _struct_pb2.ListValue]] = ..., min: _Optional[float] = ..., max: _Optional[float] = ..., scale: _Optional[str] = ..., step: _Optional[float] = ..., default: _Optional[_Union[_struct_pb2.Value, _Mapping]] = ..., choices: _Optional[_Iterable[_Union[_struct_pb2.Value, _Mapping]]] = ..., length: _Optional[int] = ..., vocabulary: _Optional[_Iterable[_Union[_struct_pb2.Value, _Mapping]]] = ..., min_length: _Optional[int] = ..., max_length: _Optional[int] = ..., items: _Optional[_Iterable[_Union[_struct_pb2.Value, _Mapping]]] = ..., initial: _Optional[_Iterable[str]] = ..., task: _Optional[str] = ..., placeholders: _Optional[_Iterable[str]] = ...) -> None: ...
+
+class Objective(_message.Message):
+    __slots__ = ("metric", "goal", "noisy")
+    METRIC_FIELD_NUMBER: _ClassVar[int]
+    GOAL_FIELD_NUMBER: _ClassVar[int]
+    NOISY_FIELD_NUMBER: _ClassVar[int]
+    metric: str
+    goal: str
+    noisy: bool
+    def __init__(self, metric: _Optional[str] = ..., goal: _Optional[str] = ..., noisy: _Optional[bool] = ...) -> None: ...
+
+class Constraint(_message.Message):
+    __slots__ = ("metric", "min", "max")
+    METRIC_FIELD_NUMBER: _ClassVar[int]
+    MIN_FIELD_NUMBER: _ClassVar[int]
+    MAX_FIELD_NUMBER: _ClassVar[int]
+    metric: str
+    min: float
+    max: float
+    def __init__(self, metric: _Optional[str] = ..., min: _Optional[float] = ..., max: _Optional[float] = ...) -> None: ...
+
+class EarlyStopping(_message.Message):
+    __slots__ = ("rule", "metric", "warmup_steps", "interval_steps", "min_trials", "percentile", "min_resource", "max_resource", "reduction_factor", "p_threshold", "min", "max")
+    RULE_FIELD_NUMBER: _ClassVar[int]
+    METRIC_FIELD_NUMBER: _ClassVar[int]
+    WARMUP_STEPS_FIELD_NUMBER: _ClassVar[int]
+    INTERVAL_STEPS_FIELD_NUMBER: _ClassVar[int]
+    MIN_TRIALS_FIELD_NUMBER: _ClassVar[int]
+    PERCENTILE_FIELD_NUMBER: _ClassVar[int]
+    MIN_RESOURCE_FIELD_NUMBER: _ClassVar[int]
+    MAX_RESOURCE_FIELD_NUMBER: _ClassVar[int]
+    REDUCTION_FACTOR_FIELD_NUMBER: _ClassVar[int]
+    P_THRESHOLD_FIELD_NUMBER: _ClassVar[int]
+    MIN_FIELD_NUMBER: _ClassVar[int]
+    MAX_FIELD_NUMBER: _ClassVar[int]
+    rule: str
+    metric: str
+    warmup_steps: int
+    interval_steps: int
+    min_trials: int
+    percentile: float
+    min_resource: int
+    max_resource: int
+    reduction_factor: int
+    p_threshold: float
+    min: float
+    max: float
+    def __init__(self, rule: _Optional[str] = ..., metric: _Optional[str] = ..., warmup_steps: _Optional[int] = ..., interval_steps: _Optional[int] = ..., min_trials: _Optional[int] = ..., percentile: _Optional[float] = ..., min_resource: _Optional[int] = ..., max_resource: _Optional[int] = ..., reduction_factor: _Optional[int] = ..., p_threshold: _Optional[float] = ..., min: _Optional[float] = ..., max: _Optional[float] = ...) -> None: ...
+
+class SuggesterChoice(_message.Message):
+    __slots__ = ("name", "options")
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    OPTIONS_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    options: _struct_pb2.Struct
+    def __init__(self, name: _Optional[str] = ..., options: _Optional[_Union[_struct_pb2.Struct, _Mapping]] = ...) -> None: ...
+
+class Limits(_message.Message):
+    __slots__ = ("max_trials", "max_running", "max_failures", "max_seconds", "max_attempts", "max_cost", "max_example_evaluations")
+    MAX_TRIALS_FIELD_NUMBER: _ClassVar[int]
+    MAX_RUNNING_FIELD_NUMBER: _ClassVar[int]
+    MAX_FAILURES_FIELD_NUMBER: _ClassVar[int]
+    MAX_SECONDS_FIELD_NUMBER: _ClassVar[int]
+    MAX_ATTEMPTS_FIELD_NUMBER: _ClassVar[int]
+    MAX_COST_FIELD_NUMBER: _ClassVar[int]
+    MAX_EXAMPLE_EVALUATIONS_FIELD_NUMBER: _ClassVar[int]
+    max_trials: int
+    max_running: int
+    max_failures: int
+    max_seconds: float
+    max_attempts: int
+    max_cost: float
+    max_example_evaluations: int
+    def __init__(self, max_trials: _Optional[int] = ..., max_running: _Optional[int] = ..., max_failures: _Optional[int] = ..., max_seconds: _Optional[float] = ..., max_attempts: _Optional[int] = ..., max_cost: _Optional[float] = ..., max_example_evaluations: _Optional[int] = ...) -> None: ...
+
+class ExampleSets(_message.Message):
+    __slots__ = ("train", "validation")
+    TRAIN_FIELD_NUMBER: _ClassVar[int]
+    VALIDATION_FIELD_NUMBER: _ClassVar[int]
+    train: _containers.RepeatedScalarFieldContainer[str]
+    validation: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, train: _Optional[_Iterable[str]] = ..., validation: _Optional[_Iterable[str]] = ...) -> None: ...
+
+class TrialCounts(_message.Message):
+    __slots__ = ("waiting", "running", "completed", "pruned", "infeasible", "failed", "cancelled")
+    WAITING_FIELD_NUMBER: _ClassVar[int]
+    RUNNING_FIELD_NUMBER: _ClassVar[int]
+    COMPLETED_FIELD_NUMBER: _ClassVar[int]
+    PRUNED_FIELD_NUMBER: _ClassVar[int]
+    INFEASIBLE_FIELD_NUMBER: _ClassVar[int]
+    FAILED_FIELD_NUMBER: _ClassVar[int]
+    CANCELLED_FIELD_NUMBER: _ClassVar[int]
+    waiting: int
+    running: int
+    completed: int
+    pruned: int
+    infeasible: int
+    failed: int
+    cancelled: int
+    def __init__(self, waiting: _Optional[int] = ..., running: _Optional[int] = ..., completed: _Optional[int] = ..., pruned: _Optional[int] = ..., infeasible: _Optional[int] = ..., failed: _Optional[int] = ..., cancelled: _Optional[int] = ...) -> None: ...
+
+class Event(_message.Message):
+    __slots__ = ("seq", "type", "study", "number", "data", "created_at")
+    SEQ_FIELD_NUMBER: _ClassVar[int]
+    TYPE_FIELD_NUMBER: _ClassVar[int]
+    STUDY_FIELD_NUMBER: _ClassVar[int]
+    NUMBER_FIELD_NUMBER: _ClassVar[int]
+    DATA_FIELD_NUMBER: _ClassVar[int]
+    CREATED_AT_FIELD_NUMBER: _ClassVar[int]
+    seq: int
+    type: str
+    study: str
+    number: int
+    data: _struct_pb2.Struct
+    created_at: _timestamp_pb2.Timestamp
+    def __init__(self, seq: _Optional[int] = ..., type: _Optional[str] = ..., study: _Optional[str] = ..., number: _Optional[int] = ..., data: _Optional[_Union[_struct_pb2.Struct, _Mapping]] = ..., created_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...
+
+class CreateStudyRequest(_message.Message):
+    __slots__ = ("study", "request_id")
+    STUDY_FIELD_NUMBER: _ClassVar[int]
+    REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
+    study: Study
+    request_id: str
+    def __init__(self, study: _Optional[_Union[Study, _Mapping]] = ..., request_id: _Optional[str] = ...) -> None: ...
+
+class ListStudiesRequest(_message.Message):
+    __slots__ = ("page_size", "page_token", "state", "label", "q", "order_by")
+    PAGE_SIZE_FIELD_NUMBER: _ClassVar[int]
+    PAGE_TOKEN_FIELD_NUMBER: _ClassVar[int]
+    STATE_FIELD_NUMBER: _ClassVar[int]
+    LABEL_FIELD_NUMBER: _ClassVar[int]
+    Q_FIELD_NUMBER: _ClassVar[int]
+    ORDER_BY_FIELD_NUMBER: _ClassVar[int]
+    page_size: int
+    page_token: str
+    state: StudyState
+    label: _containers.RepeatedScalarFieldContainer[str]
+    q: str
+    order_by: str
+    def __init__(self, page_size: _Optional[int] = ..., page_token: _Optional[str] = ..., state: _Optional[_Union[StudyState, str]] = ..., label: _Optional[_Iterable[str]] = ..., q: _Optional[str] = ..., order_by: _Optional[str] = ...) -> None: ...
+
+class ListStudiesResponse(_message.Message):
+    __slots__ = ("studies", "next_page_token")
+    STUDIES_FIELD_NUMBER: _ClassVar[int]
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _ClassVar[int]
+    studies: _containers.RepeatedCompositeFieldContainer[Study]
+    next_page_token: str
+    def __init__(self, studies: _Optional[_Iterable[_Union[Study, _Mapping]]] = ..., next_page_token: _Optional[str] = ...) -> None: ...
+
+class GetStudyRequest(_message.Message):
+    __slots__ = ("study",)
+    STUDY_FIELD_NUMBER: _ClassVar[int]
+    study: str
+    def __init__(self, study: _Optional[str] = ...) -> None: ...
+
+class UpdateStudyRequest(_message.Message):
+    __slots__ = ("study", "patch", "etag", "request_id")
+    STUDY_FIELD_NUMBER: _ClassVar[int]
+    PATCH_FIELD_NUMBER: _ClassVar[int]
+    ETAG_FIELD_NUMBER: _ClassVar[int]
+    REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
+    study: str
+    patch: _struct_pb2.Struct
+    etag: str
+    request_id: str
+    def __init__(self, study: _Optional[str] = ..., patch: _Optional[_Union[_struct_pb2.Struct, _Mapping]] = ..., etag: _Optional[str] = ..., request_id: _Optional[str] = ...) -> None: ...
+
+class DeleteStudyRequest(_message.Message):
+    __slots__ = ("study", "etag")
+    STUDY_FIELD_NUMBER: _ClassVar[int]
+    ETAG_FIELD_NUMBER: _ClassVar[int]
+    study: str
+    etag: str
+    def __init__(self, study: _Optional[str] = ..., etag: _Optional[str] = ...) -> None: ...
+
+class PauseStudyRequest(_message.Message):
+    __slots__ = ("study", "request_id")
+    STUDY_FIELD_NUMBER: _ClassVar[int]
+    REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
+    study: str
+    request_id: str
+    def __init__(self, study: _Optional[str] = ..., request_id: _Optional[str] = ...) -> None: ...
+
+class ResumeStudyRequest(_message.Message):
+    __slots__ = ("study", "request_id")
+    STUDY_FIELD_NUMBER: _ClassVar[int]
+    REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
+    study: str
+    request_id: str
+    def __init__(self, study: _Optional[str] = ..., request_id: _Optional[str] = ...) -> None: ...
+
+class CompleteStudyRequest(_message.Message):
+    __slots__ = ("study", "request_id")
+    STUDY_FIELD_NUMBER: _ClassVar[int]
+    REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
+    study: str
+    request_id: str
+    def __init__(self, study: _Optional[str] = ..., request_id: _Optional[str] = ...) -> None: ...
+
+class GetBestRequest(_message.Message):
+    __slots__ = ("study",)
+    STUDY_FIELD_NUMBER: _ClassVar[int]
+    study: str
+    def __init__(self, study: _Optional[str] = ...) -> None: ...
+
+class GetBestResponse(_message.Message):
+    __slots__ = ("trials", "feasible")
+    TRIALS_FIELD_NUMBER: _ClassVar[int]
+    FEASIBLE_FIELD_NUMBER: _ClassVar[int]
+    trials: _containers.RepeatedCompositeFieldContainer[_trial_pb2.Trial]
+    feasible: bool
+    def __init__(self, trials: _Optional[_Iterable[_Union[_trial_pb2.Trial, _Mapping]]] = ..., feasible: _Optional[bool] = ...) -> None: ...
+
+class StreamEventsRequest(_message.Message):
+    __slots__ = ("study", "after")
+    STUDY_FIELD_NUMBER: _ClassVar[int]
+    AFTER_FIELD_NUMBER: _ClassVar[int]
+    study: str
+    after: int
+    def __init__(self, study: _Optional[str] = ..., after: _Optional[int] = ...) -> None: ...
+
+class ExportTrialsRequest(_message.Message):
+    __slots__ = ("study", "format")
+    STUDY_FIELD_NUMBER: _ClassVar[int]
+    FORMAT_FIELD_NUMBER: _ClassVar[int]
+    study: str
+    format: str
+    def __init__(self, study: _Optional[str] = ..., format: _Optional[str] = ...) -> None: ...
