@@ -13,13 +13,14 @@ from services.caller import Caller, Role
 from services.domain.errors import AsktellError
 
 
-
 def _option(name: str, help_: str) -> Any:
     return typer.Option(envvar=f"ASKTELL_{name}", help=help_, show_default=True)
 
 
 def serve(
-    database: Annotated[str, _option("DATABASE", "sqlite:///path or postgresql://user@host/name")] = "sqlite:///asktell.db",
+    database: Annotated[
+        str, _option("DATABASE", "sqlite:///path or postgresql://user@host/name")
+    ] = "sqlite:///asktell.db",
     redis: Annotated[str | None, _option("REDIS", "redis://host, for wake-ups between processes")] = None,
     workers: Annotated[str, _option("WORKERS", "where suggestions are computed: local, ray or none")] = "local",
     host: Annotated[str, _option("HOST", "address to listen on")] = "127.0.0.1",
@@ -56,11 +57,16 @@ def serve(
 
 def _greet(server: Any) -> None:
     if sys.stderr.isatty():
-        print(f"\n  asktell  REST {server.url}  ·  docs {server.url}/docs  ·  gRPC {server.grpc_target}\n", file=sys.stderr)
+        print(
+            f"\n  asktell  REST {server.url}  ·  docs {server.url}/docs  ·  gRPC {server.grpc_target}\n",
+            file=sys.stderr,
+        )
 
 
 def migrate(
-    database: Annotated[str, _option("DATABASE", "sqlite:///path or postgresql://user@host/name")] = "sqlite:///asktell.db",
+    database: Annotated[
+        str, _option("DATABASE", "sqlite:///path or postgresql://user@host/name")
+    ] = "sqlite:///asktell.db",
     revision: Annotated[str, typer.Option(help="where to go: head, or a revision")] = "head",
     down: Annotated[bool, typer.Option(help="go back to the revision instead of up")] = False,
 ) -> None:
@@ -120,7 +126,9 @@ def create_key(
     if made is None:
         typer.echo("a key exists already; none was made", err=True)
         return
-    typer.echo(f"key {made.id} for project {made.project}, role {made.role}; keep the secret, it is not shown again", err=True)
+    typer.echo(
+        f"key {made.id} for project {made.project}, role {made.role}; keep the secret, it is not shown again", err=True
+    )
     typer.echo(made.secret)
 
 
@@ -145,7 +153,9 @@ def list_keys(
 
 
 @key.command("revoke")
-def revoke_key(key_id: Annotated[str, typer.Argument(help="the key's id")], database: Database = DEFAULT_DATABASE) -> None:
+def revoke_key(
+    key_id: Annotated[str, typer.Argument(help="the key's id")], database: Database = DEFAULT_DATABASE
+) -> None:
     """Make a key useless."""
 
     async def use(keys: Any) -> Any:

@@ -20,7 +20,9 @@ class Settings(BaseSettings):
     database_file: Path | None = Field(None, description="A file that holds the database URL (for mounted secrets).")
     redis: str | None = Field(None, description="redis://host for wake-ups between processes; in-process without it.")
     workers: Literal["local", "ray", "none"] = Field("local", description="Where suggestions are computed.")
-    ray_address: str | None = Field(None, description="A Ray cluster to join; with workers=ray one is started without it.")
+    ray_address: str | None = Field(
+        None, description="A Ray cluster to join; with workers=ray one is started without it."
+    )
     processes: int | None = Field(None, ge=1, le=256, description="Local suggester processes; as many as cores.")
     memory_limit_mib: int = Field(4096, ge=256, description="A suggester process above this is ended.")
     host: str = Field("127.0.0.1", description="Address to listen on.")

@@ -140,7 +140,9 @@ class Receipt(Document):
     suggester: str
     reason: str
     seen_seq: int | None = None
-    believed: dict[str, Any] = Field(default_factory=dict, description="Predictions of the model, empty if it had none.")
+    believed: dict[str, Any] = Field(
+        default_factory=dict, description="Predictions of the model, empty if it had none."
+    )
     residual: dict[str, float] = Field(default_factory=dict, description="Told minus predicted mean, by metric.")
 
 

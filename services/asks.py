@@ -170,7 +170,8 @@ class Asks:
             self._forget(work, wish)
             raise
         if given is None and not wish.is_last:
-            return self._keep_waiting(work, wish)
+            self._keep_waiting(work, wish)
+            return None
         answer = AskAnswer.model_construct(trials=tuple(t.trial(work.study.name) for t in given or ()), operation=None)
         if given is None:
             answer = AskAnswer.model_construct(trials=(), operation=self._become_operation(work, wish))

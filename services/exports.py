@@ -22,7 +22,21 @@ Format = Literal["json", "csv", "parquet"]
 PAGE = 1000
 MEDIA = {"json": "application/json", "csv": "text/csv; charset=utf-8", "parquet": "application/vnd.apache.parquet"}
 
-_FIXED = ("number", "state", "worker", "attempt", "feasible", "suggester", "reason", "elapsed_seconds", "cost", "created_at", "started_at", "finished_at", "feedback")
+_FIXED = (
+    "number",
+    "state",
+    "worker",
+    "attempt",
+    "feasible",
+    "suggester",
+    "reason",
+    "elapsed_seconds",
+    "cost",
+    "created_at",
+    "started_at",
+    "finished_at",
+    "feedback",
+)
 
 
 class Exports:
@@ -76,7 +90,14 @@ async def _json(pages: AsyncIterator[list[Trial]]) -> AsyncIterator[bytes]:
 def columns(spec: StudySpec) -> list[str]:
     """The columns of a table of trials."""
     parameters = [f"parameters.{p.name}" for p in spec.parameters]
-    return [*_FIXED, *parameters, *(f"metrics.{name}" for name in spec.required_metrics), "other_metrics", "labels", "metadata"]
+    return [
+        *_FIXED,
+        *parameters,
+        *(f"metrics.{name}" for name in spec.required_metrics),
+        "other_metrics",
+        "labels",
+        "metadata",
+    ]
 
 
 def row(spec: StudySpec, trial: Trial) -> dict[str, Any]:

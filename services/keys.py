@@ -75,7 +75,14 @@ class Keys:
         return answer
 
     async def create(
-        self, caller: Caller, project: str, role: str, label: str = "", days: float | None = None, *, only_first: bool = False
+        self,
+        caller: Caller,
+        project: str,
+        role: str,
+        label: str = "",
+        days: float | None = None,
+        *,
+        only_first: bool = False,
     ) -> Key | None:
         """A new key; its secret is in the answer and nowhere else.
 

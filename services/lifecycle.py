@@ -147,7 +147,9 @@ def apply_outcome(work: StudyWork, record: TrialRecord, outcome: Outcome) -> Non
     record.outcome_digest = outcome.digest()
     if state is TrialState.PRUNED and not record.metrics and record.reports:
         work.write()
-        record.metrics = dict(trial_store.measurements(work.connection, work.id, [record.number])[record.number][-1].metrics)
+        record.metrics = dict(
+            trial_store.measurements(work.connection, work.id, [record.number])[record.number][-1].metrics
+        )
     record.feasible = _feasible(work, record, state)
     record.value = _value(work, record, state)
     work.progress.cost += outcome.cost or 0.0

@@ -8,7 +8,9 @@ REGISTRY = CollectorRegistry()
 
 _FAST = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
 
-HTTP_REQUESTS = Counter("asktell_http_requests_total", "HTTP requests", ["method", "route", "status"], registry=REGISTRY)
+HTTP_REQUESTS = Counter(
+    "asktell_http_requests_total", "HTTP requests", ["method", "route", "status"], registry=REGISTRY
+)
 HTTP_SECONDS = Histogram(
     "asktell_http_request_seconds", "Time to answer", ["method", "route"], registry=REGISTRY, buckets=_FAST
 )
@@ -30,4 +32,6 @@ TRANSACTION_OPERATIONS = Histogram(
     registry=REGISTRY,
     buckets=(1, 2, 4, 8, 16, 32, 64, 128, 256),
 )
-TRANSACTION_SECONDS = Histogram("asktell_transaction_seconds", "Time of a transaction", registry=REGISTRY, buckets=_FAST)
+TRANSACTION_SECONDS = Histogram(
+    "asktell_transaction_seconds", "Time of a transaction", registry=REGISTRY, buckets=_FAST
+)

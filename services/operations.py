@@ -14,7 +14,7 @@ from .domain.errors import AsktellError, NotFound
 from .store import asks as store
 from .store import trials as trial_store
 from .store.unit_of_work import StudyWork
-from .studies import StudyFinder, Studies, clean
+from .studies import Studies, StudyFinder, clean
 from .transactions import Transactions
 from .trials import answers
 

@@ -61,7 +61,7 @@ def decode(token: str, order_by: str, *types: type) -> list[Any] | None:
             raise ValueError
     except (ValueError, TypeError, binascii.Error):
         raise Invalid.at("/page_token", "is not a token that this listing gave; begin without one") from None
-    return place
+    return list(place)
 
 
 def labels(wanted: tuple[str, ...]) -> tuple[tuple[str, str], ...]:

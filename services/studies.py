@@ -196,7 +196,12 @@ class Studies:
         return StudyPage.model_construct(studies=tuple(r.study(p) for r, p in shown), next_page_token=token)
 
     async def patch(
-        self, caller: Caller, ref: str, patch: dict[str, Any], if_match: str | None = None, idem: Idempotency | None = None
+        self,
+        caller: Caller,
+        ref: str,
+        patch: dict[str, Any],
+        if_match: str | None = None,
+        idem: Idempotency | None = None,
     ) -> Reply[Study]:
         """A JSON merge patch of what may change.
 

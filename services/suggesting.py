@@ -177,7 +177,9 @@ class Suggesting:
             # Trials were made while this was computed: a point that one of them took must not come again.
             work.write()
             newer = trial_store.get_many(
-                work.connection, work.id, range(claim.next_number, min(work.progress.next_number, claim.next_number + 10_000))
+                work.connection,
+                work.id,
+                range(claim.next_number, min(work.progress.next_number, claim.next_number + 10_000)),
             )
             taken = {point_key(record.parameters) for record in newer.values()}
             suggestions = [s for s in suggestions if point_key(s.parameters) not in taken]

@@ -10,10 +10,10 @@ from .answers import ReportAnswer, TellAnswer, TellResult, problem
 from .caller import Caller, Role
 from .catalogue import Catalogue
 from .domain.errors import AsktellError, Conflict, Invalid
-from .domain.stopping import Verdict, should_stop
+from .domain.stopping import Goal, Verdict, should_stop
 from .domain.trial import Measurement, NumberedOutcome, Outcome, Report, TellMany, Trial, TrialState
 from .idempotency import Idempotency, Reply, record, recorded
-from .lifecycle import apply_outcome, extend_lease, expire_leases, settle
+from .lifecycle import apply_outcome, expire_leases, extend_lease, settle
 from .store import trials as trial_store
 from .store.measurements import StoredPeers
 from .store.records import TrialRecord
@@ -157,7 +157,7 @@ class Tells:
     @staticmethod
     def _judge(work: StudyWork, trial: TrialRecord, metric: str, reports: dict[int, Measurement]) -> Verdict:
         own = [(step, m.metrics[metric]) for step, m in sorted(reports.items()) if metric in m.metrics]
-        goal = next((o.goal for o in work.spec.objectives if o.metric == metric), "minimize")
+        goal: Goal = next((o.goal for o in work.spec.objectives if o.metric == metric), "minimize")
         peers = StoredPeers(work.connection, work.id, trial.number, goal)
         return should_stop(work.spec.early_stopping, goal, own, peers)
 

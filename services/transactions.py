@@ -93,7 +93,8 @@ class Transactions:
         if not lane.is_busy:
             lane.is_busy = True
             self._spawn(self._drain(study_id, lane))
-        return await operation.future
+        result: T = await operation.future
+        return result
 
     def _spawn(self, work: Any) -> None:
         task = asyncio.ensure_future(work)

@@ -13,7 +13,7 @@ from .domain.errors import AsktellError, FieldError, Invalid, NotActive, NotFoun
 from .domain.pareto import non_dominated
 from .domain.space import Point
 from .domain.study import StudySpec, merge
-from .domain.trial import NewTrial, Outcome, Trial, TrialPatch
+from .domain.trial import Measurement, NewTrial, Outcome, Trial, TrialPatch
 from .idempotency import Idempotency, Reply, record, recorded
 from .lifecycle import USER, apply_outcome, new_trial, require_active, settle, trials_left
 from .pages import ListTrials
@@ -111,10 +111,10 @@ class Trials:
 
     async def _one(
         self, caller: Caller, ref: str, number: int
-    ) -> tuple[str, tuple[StudyRecord, TrialRecord, list[store.Measurement]]]:
+    ) -> tuple[str, tuple[StudyRecord, TrialRecord, list[Measurement]]]:
         caller.must_be(Role.READER)
 
-        def run(connection: Connection) -> tuple[str, tuple[StudyRecord, TrialRecord, list[store.Measurement]]]:
+        def run(connection: Connection) -> tuple[str, tuple[StudyRecord, TrialRecord, list[Measurement]]]:
             study = self._study(connection, caller, ref)
             found = store.get_many(connection, study.id, [number]).get(number) if 0 < number < 2**53 else None
             if found is None:

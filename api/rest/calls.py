@@ -153,7 +153,9 @@ class Routes:
         def register(endpoint: Endpoint) -> Endpoint:
             name = endpoint.__name__
             summary = (endpoint.__doc__ or "").strip().splitlines()[0]
-            self.operations.append(Operation(method, path, name, summary, self.tag, body, answers, query, example, media))
+            self.operations.append(
+                Operation(method, path, name, summary, self.tag, body, answers, query, example, media)
+            )
             self.routes.append(Route("/v1" + path, _handler(endpoint), methods=[method], name=name))
             return endpoint
 

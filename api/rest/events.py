@@ -21,7 +21,8 @@ class EventsQuery(Document):
     """Where to begin."""
 
     after: Annotated[int, Field(ge=0, le=2**53)] | None = Field(
-        default=None, description="The last `seq` already seen; the header Last-Event-ID wins. From the first on if absent."
+        default=None,
+        description="The last `seq` already seen; the header Last-Event-ID wins. From the first on if absent.",
     )
 
 

@@ -18,6 +18,8 @@ STUDY = {
 STUDY_PATCH = {"limits": {"max_trials": 400}, "labels": {"stage": "final"}}
 ASK = {"count": 1, "worker": "gpu-03:812", "wait_seconds": 30, "lease_seconds": 3600}
 TELL = {"metrics": {"loss": 0.21}, "elapsed_seconds": 12.5}
-TELL_MANY = {"outcomes": [{"number": 1, "metrics": {"loss": 0.2}}, {"number": 2, "state": "failed", "feedback": "out of memory"}]}
+TELL_MANY = {
+    "outcomes": [{"number": 1, "metrics": {"loss": 0.2}}, {"number": 2, "state": "failed", "feedback": "out of memory"}]
+}
 REPORT = {"step": 3, "metrics": {"loss": 0.4}}
 ENQUEUE = {"parameters": {"lr": 0.001, "layers": 3, "optimizer": "adam"}, "labels": {"by": "hand"}}

@@ -46,7 +46,7 @@ def document(operations: Sequence[Operation], title: str, version: str, descript
     }
 
 
-Key = tuple[type[BaseModel], Literal["validation", "serialization"]]
+Key = tuple[Any, Literal["validation", "serialization"]]
 
 
 def _schemas(operations: Sequence[Operation]) -> tuple[dict[Key, dict[str, Any]], dict[str, Any]]:
@@ -102,7 +102,9 @@ def _responses(operation: Operation, schemas: dict[Key, dict[str, Any]]) -> dict
 def _path_parameters(path: str) -> list[dict[str, Any]]:
     found = []
     for name in re.findall(r"{(\w+)}", path):
-        schema: dict[str, Any] = {"type": "integer", "minimum": 1} if name == "number" else {"type": "string", "minLength": 1}
+        schema: dict[str, Any] = (
+            {"type": "integer", "minimum": 1} if name == "number" else {"type": "string", "minLength": 1}
+        )
         found.append({"name": name, "in": "path", "required": True, "schema": schema})
     return found
 

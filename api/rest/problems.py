@@ -66,4 +66,6 @@ async def on_http(_: Request, error: Exception) -> Response:
 async def on_unexpected(request: Request, error: Exception) -> Response:
     """A defect: logged in full here, never shown."""
     log.error("request.broke", path=request.url.path, exc_info=error)
-    return _plain("internal", "Something broke in the server", 500, "this is a defect; the server's log has the details")
+    return _plain(
+        "internal", "Something broke in the server", 500, "this is a defect; the server's log has the details"
+    )

@@ -42,7 +42,9 @@ async def get_study(call: Call) -> Response:
     return answer(found, 200, _headers(found))
 
 
-@routes.add("PATCH", "/studies/{study}", answers={200: Study}, example=STUDY_PATCH, media="application/merge-patch+json")
+@routes.add(
+    "PATCH", "/studies/{study}", answers={200: Study}, example=STUDY_PATCH, media="application/merge-patch+json"
+)
 async def update_study(call: Call) -> Response:
     """Change limits, suggester, early stopping, labels or metadata by a JSON merge patch."""
     found = await call.services.studies.patch(call.caller, call.study, call.json(), call.if_match, call.idem)

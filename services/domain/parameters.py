@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, SerializerFunctionWrapHandler, field_validator, model_serializer, model_validator
 
 from .document import LARGEST_EXACT_INTEGER, Document, LongText, Name, Scalar, canonical
 
@@ -47,6 +47,11 @@ class _Parameter(Document):
             except ValueError as error:
                 raise ValueError(f"default {error}") from None
         return self
+
+    @model_serializer(mode="wrap")
+    def _without_the_unset(self, serialise: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        found: dict[str, Any] = serialise(self)
+        return {name: v for name, v in found.items() if v is not None or name in self.model_fields_set}
 
     def accept(self, value: Any) -> Any:
         """The value in its canonical form.
@@ -283,7 +288,7 @@ class TokensParameter(_Parameter):
         v = len(self.vocabulary)
         if self.max_length * math.log(max(v, 2)) > 60:
             return None
-        return sum(v**length for length in range(self.min_length, self.max_length + 1))
+        return sum(int(v**length) for length in range(self.min_length, self.max_length + 1))
 
     def accept(self, value: Any) -> list[str | int]:
         if not isinstance(value, (list, tuple)):
@@ -365,7 +370,6 @@ class TextParameter(_Parameter):
 
     def centre(self) -> str:
         return self.initial[0] if self.initial else " ".join(self.placeholders)
-
 
 
 Parameter = Annotated[

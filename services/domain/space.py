@@ -91,7 +91,9 @@ class Space:
         if not isinstance(values, dict):
             raise Invalid.at(pointer, "must be an object with a value for every active parameter")
         problems = [
-            FieldError(f"{pointer}/{name}", "no such parameter in this study") for name in values if name not in self.by_name
+            FieldError(f"{pointer}/{name}", "no such parameter in this study")
+            for name in values
+            if name not in self.by_name
         ]
         found: Point = {}
         for parameter in self.ordered:
@@ -158,7 +160,9 @@ class Space:
         problems = []
         for i, parameter in enumerate(self.parameters):
             if parameter.name in seen:
-                problems.append(FieldError(f"/parameters/{i}/name", f"{parameter.name!r} is taken by another parameter"))
+                problems.append(
+                    FieldError(f"/parameters/{i}/name", f"{parameter.name!r} is taken by another parameter")
+                )
             seen.add(parameter.name)
         return problems
 

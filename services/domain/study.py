@@ -64,7 +64,9 @@ class EarlyStopping(Document):
     metric: Name | None = Field(default=None, description="The reported metric; the first objective if absent.")
     warmup_steps: Annotated[int, Field(ge=0)] = Field(default=0, description="No stop at steps below this.")
     interval_steps: Annotated[int, Field(ge=1)] = Field(default=1, description="Judge at every n-th step only.")
-    min_trials: Annotated[int, Field(ge=1)] = Field(default=5, description="median, percentile: finished trials needed.")
+    min_trials: Annotated[int, Field(ge=1)] = Field(
+        default=5, description="median, percentile: finished trials needed."
+    )
     percentile: Annotated[float, Field(gt=0, lt=100)] = Field(
         default=25.0, description="percentile: keep a trial that is among the best so many percent."
     )

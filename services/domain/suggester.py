@@ -173,7 +173,7 @@ class Spec:
     options: type[Document] = NoOptions
     inline: bool = False
     create: Callable[[Problem, Any, Blob | None], Suggester]
-    resources: Resources = Resources()
+    resources: Resources = field(default_factory=Resources)
     refuse: Callable[[StudySpec, Any], Sequence[FieldError]] = lambda spec, options: ()
 
     def parse_options(self, options: Mapping[str, Any]) -> Document:
@@ -209,9 +209,17 @@ class Spec:
         ]
         checks = [
             (any(p.when for p in spec.parameters) and not honours.conditions, "/parameters", "conditional parameters"),
-            (bool(spec.parameter_constraints) and not honours.parameter_constraints, "/parameter_constraints", "parameter constraints"),
+            (
+                bool(spec.parameter_constraints) and not honours.parameter_constraints,
+                "/parameter_constraints",
+                "parameter constraints",
+            ),
             (bool(spec.constraints) and not honours.constraints, "/constraints", "constraints"),
-            (len(spec.objectives) > honours.max_objectives, "/objectives", f"more than {honours.max_objectives} objectives"),
+            (
+                len(spec.objectives) > honours.max_objectives,
+                "/objectives",
+                f"more than {honours.max_objectives} objectives",
+            ),
             (spec.is_noisy and not honours.noise, "/objectives", "noise"),
             (spec.examples is not None and not honours.examples, "/examples", "examples"),
         ]

@@ -125,7 +125,9 @@ class Outcome(Document):
         problems = []
         if self.state == "completed":
             problems += [
-                FieldError(f"/metrics/{name}", "is missing") for name in spec.required_metrics if name not in self.metrics
+                FieldError(f"/metrics/{name}", "is missing")
+                for name in spec.required_metrics
+                if name not in self.metrics
             ]
         for name, value in (self.std or {}).items():
             if name not in self.metrics:

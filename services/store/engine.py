@@ -21,7 +21,9 @@ def database_url(address: str) -> URL:
     try:
         url = make_url(address)
     except Exception as error:
-        raise Invalid("the database URL does not parse; expected sqlite:///path or postgresql://user@host/name") from error
+        raise Invalid(
+            "the database URL does not parse; expected sqlite:///path or postgresql://user@host/name"
+        ) from error
     if url.drivername in ("postgres", "postgresql", "postgresql+psycopg"):
         return url.set(drivername="postgresql+psycopg")
     if url.drivername in ("sqlite", "sqlite+pysqlite"):

@@ -141,7 +141,9 @@ class TrialRecord:
             measurements=tuple(measurements),
             evaluate_on=self.evaluation(),
             feedback=self.feedback,
-            examples=None if self.examples is None else tuple(ExampleResult.model_construct(**e) for e in self.examples),
+            examples=None
+            if self.examples is None
+            else tuple(ExampleResult.model_construct(**e) for e in self.examples),
             elapsed_seconds=self.elapsed_seconds,
             cost=self.cost,
             labels=self.labels,

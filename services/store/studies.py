@@ -22,7 +22,19 @@ PROJECTS = table(ProjectRow)
 _PROGRESS = [PROGRESS.c[name] for name in PROGRESS_FIELDS]
 _STUDY = [
     STUDIES.c[name]
-    for name in ("id", "project", "name", "state", "state_reason", "spec", "seed", "pooled", "revision", "created_at", "updated_at")
+    for name in (
+        "id",
+        "project",
+        "name",
+        "state",
+        "state_reason",
+        "spec",
+        "seed",
+        "pooled",
+        "revision",
+        "created_at",
+        "updated_at",
+    )
 ]
 
 
@@ -57,7 +69,7 @@ class SpecCache:
 
 
 def _record(row: Row[Any] | Sequence[Any], specs: SpecCache) -> StudyRecord:
-    id_, project, name, state, reason, document, seed, pooled, revision, created, updated = row
+    id_, project, name, state, reason, document, seed, pooled, revision, created, updated = tuple(row)
     spec = specs.parse(id_, revision, document)
     return StudyRecord(id_, project, name, StudyState(state), reason, spec, seed, pooled, revision, created, updated)
 
@@ -150,7 +162,7 @@ def update_study(connection: Connection, record: StudyRecord) -> None:
 @cache
 def _update_progress() -> Any:
     names = [name for name in PROGRESS_FIELDS if name != "study_id"]
-    values = {name: bindparam(f"new_{name}") for name in names}
+    values: dict[str, Any] = {name: bindparam(f"new_{name}") for name in names}
     return update(PROGRESS).where(PROGRESS.c.study_id == bindparam("at_study")).values(values)
 
 
@@ -209,7 +221,9 @@ class StudySlice:
     after: tuple[Any, str] | None = None
 
 
-def page(connection: Connection, project: str, wanted: StudySlice, specs: SpecCache) -> list[tuple[StudyRecord, Progress]]:
+def page(
+    connection: Connection, project: str, wanted: StudySlice, specs: SpecCache
+) -> list[tuple[StudyRecord, Progress]]:
     """One slice of a project's studies."""
     query = (
         select(*_STUDY, *_PROGRESS)
@@ -231,7 +245,9 @@ def page(connection: Connection, project: str, wanted: StudySlice, specs: SpecCa
         query = query.order_by(column, STUDIES.c.id)
         query = query if wanted.after is None else query.where(place > wanted.after)
     split = len(_STUDY)
-    return [(_record(row[:split], specs), Progress(*row[split:])) for row in connection.execute(query.limit(wanted.limit))]
+    return [
+        (_record(row[:split], specs), Progress(*row[split:])) for row in connection.execute(query.limit(wanted.limit))
+    ]
 
 
 def with_lapsed_leases(connection: Connection, now: datetime, limit: int) -> list[str]:

@@ -103,7 +103,9 @@ def update_state(connection: Connection, record: StateRecord) -> None:
 
 def renew_claim(connection: Connection, study_id: str, token: int, until: datetime) -> bool:
     """Extend a claim; False if another holds it by now."""
-    statement = update(STATES).where(STATES.c.study_id == study_id, STATES.c.token == token, STATES.c.owner.is_not(None))
+    statement = update(STATES).where(
+        STATES.c.study_id == study_id, STATES.c.token == token, STATES.c.owner.is_not(None)
+    )
     return connection.execute(statement.values(claimed_until=until)).rowcount == 1
 
 

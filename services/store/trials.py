@@ -93,7 +93,9 @@ def infeasible_completed(connection: Connection, study_id: str) -> list[tuple[in
     """(number, metrics) of every completed trial that breaks a constraint, by number."""
     query = (
         select(TRIALS.c.number, TRIALS.c.metrics)
-        .where(TRIALS.c.study_id == study_id, TRIALS.c.state == TrialState.COMPLETED.value, TRIALS.c.feasible.is_(False))
+        .where(
+            TRIALS.c.study_id == study_id, TRIALS.c.state == TrialState.COMPLETED.value, TRIALS.c.feasible.is_(False)
+        )
         .order_by(TRIALS.c.number)
     )
     return [(number, metrics) for number, metrics in connection.execute(query)]
@@ -144,7 +146,20 @@ def insert_many(connection: Connection, records: Sequence[TrialRecord]) -> None:
 
 
 # What never changes after creation is not written again.
-_FIXED = frozenset({*_KEYS, "parameters", "point_key", "suggester", "reason", "fallback", "seen_seq", "origin", "receipt", "created_at"})
+_FIXED = frozenset(
+    {
+        *_KEYS,
+        "parameters",
+        "point_key",
+        "suggester",
+        "reason",
+        "fallback",
+        "seen_seq",
+        "origin",
+        "receipt",
+        "created_at",
+    }
+)
 _CHANGING = [("metadata" if name == "meta" else name) for name in TRIAL_FIELDS if name not in _FIXED]
 
 
@@ -163,7 +178,9 @@ def update_many(connection: Connection, records: Sequence[TrialRecord]) -> None:
     rows = []
     for record in records:
         row = _row(record)
-        rows.append({f"new_{name}": row[name] for name in _CHANGING} | {"at_study": record.study_id, "at_number": record.number})
+        rows.append(
+            {f"new_{name}": row[name] for name in _CHANGING} | {"at_study": record.study_id, "at_number": record.number}
+        )
     connection.execute(_update(), rows)
 
 

@@ -58,7 +58,12 @@ class StudyWork:
 
     @classmethod
     def begin(
-        cls, connection: Connection, study_id: str, specs: SpecCache, known: dict[str, StudyRecord], clock: Clock | None = None
+        cls,
+        connection: Connection,
+        study_id: str,
+        specs: SpecCache,
+        known: dict[str, StudyRecord],
+        clock: Clock | None = None,
     ) -> StudyWork:
         """Lock the study.
 
@@ -82,7 +87,7 @@ class StudyWork:
         """The study's id."""
         return self.study.id
 
-    def event(self, kind: str, number: int | None = None, **data: object) -> int:
+    def event(self, kind: str, number: int | None = None, /, **data: object) -> int:
         """Take the next number of the sequence for a change and record what it was."""
         self.progress.seq += 1
         self._events.append(EventRecord(self.id, self.progress.seq, kind, self.now, number, data))
@@ -91,7 +96,9 @@ class StudyWork:
 
     def preload(self, numbers: Iterable[int]) -> None:
         """Read many trials in one statement."""
-        wanted = {n for n in numbers if n not in self._known and n not in self._absent and 0 < n < self.progress.next_number}
+        wanted = {
+            n for n in numbers if n not in self._known and n not in self._absent and 0 < n < self.progress.next_number
+        }
         if wanted:
             self._known |= trials.get_many(self.connection, self.id, wanted)
             self._absent |= wanted - self._known.keys()
@@ -124,14 +131,14 @@ class StudyWork:
         self._count(record.state, 1)
         record.seq = self.event(f"trial.{reason}", record.number, state=record.state.value, suggester=record.suggester)
 
-    def move(self, record: TrialRecord, state: TrialState, kind: str, **data: object) -> None:
+    def move(self, record: TrialRecord, state: TrialState, kind: str, /, **data: object) -> None:
         """A trial's change of state, with its event."""
         self._count(record.state, -1)
         self._count(state, 1)
         record.state = state
         self.touch(record, kind, state=state.value, **data)
 
-    def touch(self, record: TrialRecord, kind: str | None = None, **data: object) -> None:
+    def touch(self, record: TrialRecord, kind: str | None = None, /, **data: object) -> None:
         """Note that a trial changed; with an event where others should see it."""
         if kind is not None:
             record.seq = self.event(kind, record.number, **data)

@@ -1,0 +1,56 @@
+# asktell. `make serve` and `make test` need Python 3.11 and nothing else.
+.DEFAULT_GOAL := help
+PYTHON ?= python3.11
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.ready
+export OMP_NUM_THREADS := 1
+export RAY_USAGE_STATS_ENABLED := 0
+
+.PHONY: help setup serve test check demo proto bench bench-latency docs clean
+
+help: ## show what there is
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 16
+
+setup: $(STAMP) ## prepare .venv with everything
+
+# torch first and from pip: any other way takes gigabytes of CUDA. uv then installs the rest in seconds; pip does it where uv is not
+# to be had.
+$(STAMP): pyproject.toml sdk/pyproject.toml constraints.txt
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet -c constraints.txt torch
+	$(BIN)/pip install --quiet -c constraints.txt uv \
+		&& UV_FIND_LINKS="$${PIP_FIND_LINKS:-}" $(BIN)/uv pip install --quiet --python $(BIN)/python -c constraints.txt \
+			-e './sdk[grpc]' -e '.[workers,test,bench,docs]' \
+		|| $(BIN)/pip install --quiet -c constraints.txt -e './sdk[grpc]' -e '.[workers,test,bench,docs]'
+	touch $(STAMP)
+
+serve: $(STAMP) ## run the service: REST on :8000, gRPC on :50051, SQLite in asktell.db
+	$(BIN)/asktell serve
+
+check: $(STAMP) ## ruff, mypy --strict, import contracts
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy services api workers migrations sdk/src
+	$(BIN)/lint-imports --no-cache
+
+test: check ## all checks and tests
+	$(BIN)/pytest
+
+demo: $(STAMP) ## start a server, tune a scikit-learn model with 4 workers, show the best trial, stop
+	$(BIN)/python examples/demo.py
+
+proto: $(STAMP) ## generate the stubs from proto/
+	$(BIN)/python proto/generate.py
+
+bench: $(STAMP) ## throughput on Postgres and SQLite beside Optuna and pgbench: table, JSON, plot
+	$(BIN)/python benchmarks/throughput.py
+
+bench-latency: $(STAMP) ## ask latency of gp beside Optuna's GPSampler
+	$(BIN)/python benchmarks/latency.py
+
+docs: $(STAMP) ## build the documentation into site/
+	$(BIN)/mkdocs build --strict
+
+clean: ## remove the environment and what was built
+	rm -rf $(VENV) build site .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -1,0 +1,46 @@
+"""Migrations go up and down on both databases and agree with the tables."""
+
+from __future__ import annotations
+
+from alembic import command
+from sqlalchemy import create_engine, inspect
+
+from migrations.upgrade import config, downgrade, is_current, upgrade
+from services.store.engine import database_url
+from services.store.tables import Base
+
+
+def test_up_down_and_up_again(empty_database: str) -> None:
+    assert not is_current(empty_database)
+    upgrade(empty_database)
+    assert is_current(empty_database)
+    downgrade(empty_database, "base")
+    engine = create_engine(database_url(empty_database))
+    assert set(inspect(engine).get_table_names()) == {"alembic_version"}
+    engine.dispose()
+    upgrade(empty_database)
+    assert is_current(empty_database)
+
+
+def test_the_migrated_schema_is_what_the_tables_say(database: str) -> None:
+    command.check(config(database))
+
+
+def test_two_migrations_at_once_do_the_work_once(empty_database: str) -> None:
+    from concurrent.futures import ThreadPoolExecutor
+
+    if empty_database.startswith("sqlite"):
+        upgrade(empty_database)  # SQLite is embedded: one server starts on it, and it is the one that migrates
+    with ThreadPoolExecutor(2) as pool:
+        list(pool.map(upgrade, [empty_database] * 2))
+    assert is_current(empty_database)
+
+
+def test_every_table_of_a_study_goes_with_it() -> None:
+    studies = Base.metadata.tables["studies"]
+    of_studies = [t for t in Base.metadata.tables.values() if "study_id" in t.c]
+    assert of_studies
+    for table in of_studies:
+        key = next(iter(table.c["study_id"].foreign_keys))
+        assert key.column.table is studies
+        assert key.ondelete == "CASCADE"
