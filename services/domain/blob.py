@@ -1,6 +1,6 @@
 """A suggester's saved state as bytes: a JSON document and plain arrays. Never pickle, whoever wrote the bytes.
 
-Layout: `AKB1`, length of the JSON part (4 bytes, little endian), the JSON part, and the arrays as npz where there are any.
+Layout: `AKB1`, length of the JSON part (4 bytes, little endian), the JSON part, the arrays as npz if there are any.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import numpy as np
 from .suggester import Blob
 
 MAGIC = b"AKB1"
+PREFIX = "a_"  # no name of an array is an argument of savez
 _HEAD = struct.Struct("<4sI")
 
 
@@ -48,11 +49,11 @@ def loads(data: bytes) -> Blob:
     arrays = {}
     if packed:
         with np.load(io.BytesIO(packed), allow_pickle=False) as found:
-            arrays = {name: found[name] for name in found.files}
+            arrays = {name.removeprefix(PREFIX): found[name] for name in found.files}
     return Blob(version=document["version"], document=document["document"], arrays=arrays)
 
 
 def _npz(arrays: dict[str, Any]) -> bytes:
     buffer = io.BytesIO()
-    np.savez(buffer, allow_pickle=False, **arrays)
+    np.savez(buffer, allow_pickle=False, **{PREFIX + name: array for name, array in arrays.items()})
     return buffer.getvalue()
