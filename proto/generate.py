@@ -116,7 +116,7 @@ def _callable(method: MethodDescriptorProto, modules: dict[str, str]) -> str:
 def _method(method: MethodDescriptorProto, modules: dict[str, str]) -> str:
     request, answer = _names(method, modules)
     takes = f"AsyncIterator[{request}]" if method.client_streaming else request
-    gives = f"AsyncIterator[{answer}]" if method.server_streaming else f"Awaitable[{answer}]"
+    gives = f"AsyncIterator[{answer}] | Awaitable[None]" if method.server_streaming else f"Awaitable[{answer}]"
     context = f"grpc.aio.ServicerContext[{request}, {answer}]"
     argument = "request_iterator" if method.client_streaming else "request"
     return f"    def {method.name}(self, {argument}: {takes}, context: {context}) -> {gives}: ..."
