@@ -134,7 +134,9 @@ def test_the_fields_have_the_same_types(field: FieldDescriptor, info: FieldInfo,
     if kind in (tuple, frozenset):
         assert field.is_repeated
     elif kind is dict:
-        assert of == "google.protobuf.Struct" or field.message_type.GetOptions().map_entry
+        assert of == "google.protobuf.Struct" or (
+            field.message_type is not None and field.message_type.GetOptions().map_entry
+        )
     elif kind is datetime:
         assert of == "google.protobuf.Timestamp"
     elif issubclass(kind, Document):
@@ -167,7 +169,7 @@ def takes_zero(info: FieldInfo, zero: Any) -> bool:
     if isinstance(zero, str) or info in (study.Study.model_fields["seq"],):
         return False
     try:
-        TypeAdapter(typing.Annotated[info.annotation, *info.metadata]).validate_python(zero, strict=True)
+        TypeAdapter[Any](info.rebuild_annotation()).validate_python(zero, strict=True)
     except ValidationError:
         return False
     return True

@@ -17,7 +17,7 @@ from services.domain.errors import AsktellError, Conflict, Exhausted, FieldError
 
 def details(status: grpc.Status) -> status_pb2.Status:
     trailers = dict(status.trailing_metadata or ())
-    return status_pb2.Status.FromString(trailers["grpc-status-details-bin"])  # type: ignore[arg-type]
+    return status_pb2.Status.FromString(trailers["grpc-status-details-bin"])
 
 
 def unpack(packed: list[Packed], kind: type[Any]) -> Any:
