@@ -17,8 +17,7 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
-from .pool import Job, PoolError
-from .runner import Runner, finder
+from .runner import Runner, answer, finder
 
 PR_SET_PDEATHSIG = 1
 KILL_ME_FIRST = "500"
@@ -63,18 +62,9 @@ def _serve(channel: Connection[Any, Any], runner: Runner, memory_bytes: int) -> 
             return
         for study in forget:
             runner.forget(study)
-        answer = _answer(runner, job)
-        channel.send(answer)
+        channel.send(answer(runner, job))
         if _resident_bytes() > ROOMY * memory_bytes:
             runner.shrink()
-
-
-def _answer(runner: Runner, job: Job) -> Any:
-    """The result, or an error as (kind, message): a stranger's exception may not survive pickling."""
-    try:
-        return runner.run(job)
-    except PoolError as error:
-        return error.kind, str(error)
 
 
 def _resident_bytes() -> int:

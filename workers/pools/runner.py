@@ -19,7 +19,7 @@ from services.domain.history import History
 from services.domain.study import StudySpec
 from services.domain.suggester import Blob, Problem, Spec, Suggester, Suggestion
 
-from .pool import Job, NeedsHistory, Result, SuggesterOutOfMemory, SuggesterRaised
+from .pool import Job, NeedsHistory, PoolError, Result, SuggesterOutOfMemory, SuggesterRaised
 
 WARM_STUDIES = 64
 REGISTRY = "workers.suggesters.registry:get"
@@ -129,6 +129,14 @@ class Runner:
         if known is not None:
             history.update(known.history.trials, seq=known.history.seq, next_number=known.history.next_number)
         return _Warm(fingerprint, history, suggester)
+
+
+def answer(runner: Runner, job: Job) -> Result | NeedsHistory | tuple[str, str]:
+    """A job's answer, or its error as (kind, message): a stranger's exception may not survive the way to another process."""
+    try:
+        return runner.run(job)
+    except PoolError as error:
+        return error.kind, str(error)
 
 
 def _checked(suggestions: Sequence[Suggestion], spec: StudySpec, count: int) -> tuple[Suggestion, ...]:
