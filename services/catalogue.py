@@ -26,6 +26,7 @@ class StoredPoints(History):
 
     def has_point(self, point_key: str) -> bool:
         """Whether any trial of the study has this point."""
+        self._work.write()
         return trial_store.has_point(self._work.connection, self._work.id, point_key)
 
 
@@ -70,6 +71,12 @@ class Catalogue:
             raise Invalid.at("/suggester/name", f"there is no suggester {spec.suggester.name!r}; there are {known}")
         found.check(spec)
         return found
+
+    def is_used_up(self, work: StudyWork) -> bool:
+        """Whether the study's inline suggester has no further point; only looked at where that can be."""
+        spec = self._specs[work.spec.suggester.name]
+        may_end = spec.exhausts or (work.spec.space.is_finite and not work.spec.is_noisy)
+        return may_end and not self._suggest(work, spec, 1)
 
     def inline(self, work: StudyWork, count: int) -> Sequence[Suggestion]:
         """Suggestions made on the spot by the study's own suggester; fewer than `count` when no point is left."""

@@ -44,7 +44,7 @@ def new_trial(work: StudyWork, parameters: Mapping[str, Any], **fields: Any) -> 
         number=work.next_number(),
         state=fields.pop("state", TrialState.WAITING),
         parameters=point,
-        point_key=point_key(point) if work.spec.space.is_finite else None,
+        point_key=point_key(point),
         created_at=work.now,
         **fields,
     )

@@ -101,9 +101,8 @@ class Tells:
     def _after(self, work: StudyWork) -> None:
         """End the study where nothing is left to try."""
         progress = work.progress
-        if not work.study.pooled and progress.open == 0 and work.spec.space.is_finite and not work.spec.is_noisy:
-            work.write()
-            progress.exhausted = not self._catalogue.inline(work, 1)
+        if not work.study.pooled and progress.open == 0:
+            progress.exhausted = self._catalogue.is_used_up(work)
         settle(work)
 
     async def report(

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from .space import Point
+from .space import Point, point_key
 from .study import StudySpec
 from .trial import TrialState
 
@@ -62,10 +62,14 @@ class History:
         self.seq = 0
         self.next_number = 1
         self._trials: dict[int, Observation] = {}
+        self._keys: set[str] = set()
+        self._unkeyed: list[Observation] = []
 
     def update(self, changed: Iterable[Observation], *, seq: int, next_number: int) -> None:
         """Take in the trials that changed since the last update (a trial replaces its earlier self)."""
         for trial in changed:
+            if trial.number not in self._trials:
+                self._unkeyed.append(trial)
             self._trials[trial.number] = trial
         self.seq = seq
         self.next_number = next_number
@@ -80,6 +84,13 @@ class History:
     def trials(self) -> list[Observation]:
         """Every trial, by number."""
         return list(self._trials.values())
+
+    def has_point(self, key: str) -> bool:
+        """Whether any trial has the point with this `point_key`."""
+        while self._unkeyed:
+            trial = self._unkeyed.pop()
+            self._keys.add(point_key(trial.parameters))
+        return key in self._keys
 
     def get(self, number: int) -> Observation | None:
         """One trial by number."""

@@ -12,6 +12,7 @@ from pydantic import Field, field_validator, model_validator
 from .document import Document, LongText, Name, ShortText
 from .errors import FieldError, Invalid
 from .parameters import ExactInteger, Finite, Parameter
+from .sampling import draw, generator
 from .space import Space
 
 MAX_PARAMETERS = 1000
@@ -171,7 +172,8 @@ class StudySpec(Document):
         Raises:
             Invalid: names, conditions or expressions that do not fit together.
         """
-        _ = self.space
+        if self.parameter_constraints and draw(self.space, generator(0, 0, "check")) is None:
+            raise Invalid.at("/parameter_constraints", "no point was found that keeps them all")
         if self.early_stopping.rule == "wilcoxon" and self.examples is None and len(self.objectives) > 1:
             raise Invalid.at("/early_stopping/rule", "wilcoxon judges one objective")
 

@@ -15,7 +15,6 @@ The laws every suggester obeys (tests/suggesters/law.py holds each to them):
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
@@ -27,6 +26,7 @@ from pydantic import Field
 from .document import Document, canonical, invalid_from
 from .errors import FieldError, Invalid
 from .history import History
+from .sampling import generator
 from .space import Point, Space
 from .study import StudySpec
 
@@ -97,12 +97,6 @@ class Problem:
         return generator(self.seed, number, purpose)
 
 
-def generator(seed: int, number: int, purpose: str) -> np.random.Generator:
-    """A generator derived from (study seed, trial number, purpose); PCG64, stable across numpy versions."""
-    digest = hashlib.blake2b(f"{seed}/{number}/{purpose}".encode(), digest_size=16).digest()
-    return np.random.Generator(np.random.PCG64(int.from_bytes(digest, "little")))
-
-
 class Suggester(Protocol):
     """The interface of every method; made by `Spec.create(problem, options, blob)`."""
 
@@ -161,6 +155,7 @@ class Spec:
         honours: what it serves.
         options: pydantic model of its options; its JSON Schema is shown to clients.
         inline: suggestions need no state and under a millisecond: made inside the ask.
+        exhausts: runs out of points also where the space does not.
         create: builds the suggester from problem, parsed options and saved state (None, or of an older version, means: start fresh).
         resources: for a pooled one.
         refuse: says what else speaks against a study: a list of (JSON pointer, message).
@@ -172,6 +167,7 @@ class Spec:
     honours: Honours
     options: type[Document] = NoOptions
     inline: bool = False
+    exhausts: bool = False
     create: Callable[[Problem, Any, Blob | None], Suggester]
     resources: Resources = field(default_factory=Resources)
     refuse: Callable[[StudySpec, Any], Sequence[FieldError]] = lambda spec, options: ()

@@ -153,7 +153,7 @@ class ProgressRow(Base):
 
 
 class TrialRow(Base):
-    """A trial. `point_key` is set where points can repeat, `value` where the trial can be the best one."""
+    """A trial. `point_key` is equal for equal points; `value` is set where the trial can be the best one."""
 
     __tablename__ = "trials"
 

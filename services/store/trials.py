@@ -67,7 +67,7 @@ def changed_since(connection: Connection, study_id: str, seq: int) -> list[Trial
 
 
 def has_point(connection: Connection, study_id: str, point_key: str) -> bool:
-    """Whether any trial of the study has this point (kept for finite spaces only)."""
+    """Whether any trial of the study has this point."""
     query = select(TRIALS.c.number).where(TRIALS.c.study_id == study_id, TRIALS.c.point_key == point_key).limit(1)
     return connection.execute(query).first() is not None
 

@@ -1,0 +1,206 @@
+"""Between points and arrays: every numeric, ordered or categorical parameter is one coordinate (a vector: `length` of them).
+
+A point becomes a row in the unit cube. Numbers go through their scale; whole numbers, steps, booleans and ordinals own equal
+cells of [0, 1], so that end values get the same share as inner ones; a categorical owns one cell for each choice.
+Inactive children stand at the middle. Every row of the cube decodes to a valid point, parameter constraints aside.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .parameters import (
+    BoolParameter,
+    CategoricalParameter,
+    FloatParameter,
+    IntParameter,
+    OrdinalParameter,
+    Parameter,
+    VectorParameter,
+    same,
+)
+from .space import Point, Space
+
+Array = NDArray[np.float64]
+ENCODABLE = frozenset({"float", "int", "bool", "ordinal", "categorical", "vector"})
+
+
+@dataclass(frozen=True, slots=True)
+class Coordinate:
+    """One column of the array.
+
+    Attributes:
+        parameter: the parameter it belongs to.
+        levels: how many cells it has; None for a continuous one.
+        is_categorical: whether its cells have no order.
+        item: place in a vector, 0 otherwise.
+    """
+
+    parameter: Parameter
+    levels: int | None
+    is_categorical: bool
+    item: int = 0
+
+
+class Codec:
+    """A space as the unit cube.
+
+    Args:
+        space: all its parameters must be `ENCODABLE`.
+
+    Raises:
+        ValueError: a parameter has no numeric code (tokens, permutation, text).
+    """
+
+    def __init__(self, space: Space) -> None:
+        self.space = space
+        foreign = [p.name for p in space.parameters if p.type not in ENCODABLE]
+        if foreign:
+            raise ValueError(f"parameter {foreign[0]!r} has no numeric code")
+        self.coordinates: tuple[Coordinate, ...] = tuple(c for p in space.parameters for c in _coordinates(p))
+
+    @property
+    def dimensions(self) -> int:
+        """How many coordinates there are."""
+        return len(self.coordinates)
+
+    @cached_property
+    def slices(self) -> dict[str, slice]:
+        """Each parameter's columns."""
+        found, start = {}, 0
+        for parameter in self.space.parameters:
+            width = parameter.length if isinstance(parameter, VectorParameter) else 1
+            found[parameter.name] = slice(start, start + width)
+            start += width
+        return found
+
+    def encode(self, point: Mapping[str, Any]) -> Array:
+        """A point as (d,) coordinates: the centres of cells for discrete ones, 0.5 for inactive ones."""
+        row = np.full(self.dimensions, 0.5)
+        for parameter in self.space.parameters:
+            if parameter.name in point:
+                row[self.slices[parameter.name]] = to_unit(parameter, point[parameter.name])
+        return row
+
+    def encode_many(self, points: Sequence[Mapping[str, Any]]) -> Array:
+        """(n, d) coordinates of n points."""
+        return np.array([self.encode(p) for p in points]).reshape(len(points), self.dimensions)
+
+    def active(self, point: Mapping[str, Any]) -> NDArray[np.bool_]:
+        """(d,) which coordinates belong to active parameters."""
+        mask = np.zeros(self.dimensions, dtype=bool)
+        for name in point:
+            mask[self.slices[name]] = True
+        return mask
+
+    def decode(self, row: Array) -> Point:
+        """The point at (d,) coordinates; values outside [0, 1] count as the nearest edge. Inactive parameters are left out."""
+        unit = np.clip(np.asarray(row, dtype=np.float64), 0.0, 1.0)
+        found: Point = {}
+        for parameter in self.space.ordered:
+            if self.space.is_active(parameter, found):
+                found[parameter.name] = from_unit(parameter, unit[self.slices[parameter.name]])
+        return self.space.sorted(found)
+
+    def snap(self, row: Array) -> Array:
+        """The coordinates of the admissible point nearest to a row, as `encode(decode(row))`."""
+        return self.encode(self.decode(row))
+
+
+def _coordinates(parameter: Parameter) -> list[Coordinate]:
+    if isinstance(parameter, VectorParameter):
+        return [Coordinate(parameter, None, False, item) for item in range(parameter.length)]
+    levels = parameter.size
+    return [Coordinate(parameter, levels, isinstance(parameter, CategoricalParameter))]
+
+
+def to_unit(parameter: Parameter, value: Any) -> Array | float:
+    """A value's place in [0, 1]; an array of them for a vector."""
+    match parameter:
+        case VectorParameter():
+            width = parameter.max - parameter.min
+            values = np.asarray(value, dtype=np.float64)
+            return np.full(len(values), 0.5) if width == 0 else np.clip((values - parameter.min) / width, 0.0, 1.0)
+        case FloatParameter():
+            return _float_to_unit(parameter, value)
+        case IntParameter():
+            return _int_to_unit(parameter, value)
+        case BoolParameter():
+            return 0.75 if value else 0.25
+        case CategoricalParameter() | OrdinalParameter():
+            place = next(i for i, choice in enumerate(parameter.choices) if same(choice, value))
+            return (place + 0.5) / len(parameter.choices)
+    raise ValueError(f"parameter {parameter.name!r} has no numeric code")
+
+
+def from_unit(parameter: Parameter, unit: Array) -> Any:
+    """The value at a place in [0, 1]."""
+    match parameter:
+        case VectorParameter():
+            values = parameter.min + unit * (parameter.max - parameter.min)
+            return [float(v) for v in np.clip(values, parameter.min, parameter.max)]
+        case FloatParameter():
+            return _float_from_unit(parameter, float(unit[0]))
+        case IntParameter():
+            return _int_from_unit(parameter, float(unit[0]))
+        case BoolParameter():
+            return bool(unit[0] >= 0.5)
+        case CategoricalParameter() | OrdinalParameter():
+            return parameter.choices[_cell(float(unit[0]), len(parameter.choices))]
+    raise ValueError(f"parameter {parameter.name!r} has no numeric code")
+
+
+def _cell(unit: float, levels: int) -> int:
+    return min(int(unit * levels), levels - 1)
+
+
+def _transform(parameter: FloatParameter, value: float) -> float:
+    if parameter.scale == "log":
+        return math.log(value)
+    return math.log(value) - math.log1p(-value) if parameter.scale == "logit" else value
+
+
+def _float_to_unit(parameter: FloatParameter, value: float) -> float:
+    levels = parameter.size
+    if levels is not None:
+        place = 0 if parameter.step is None else round((value - parameter.min) / parameter.step)
+        return (place + 0.5) / levels
+    low, high = _transform(parameter, parameter.min), _transform(parameter, parameter.max)
+    if high == low:  # so narrow that the scale cannot tell the ends apart
+        return 0.5
+    return min(max((_transform(parameter, value) - low) / (high - low), 0.0), 1.0)
+
+
+def _float_from_unit(parameter: FloatParameter, unit: float) -> float:
+    levels = parameter.size
+    if levels is not None:
+        return parameter.level(_cell(unit, levels))
+    low, high = _transform(parameter, parameter.min), _transform(parameter, parameter.max)
+    place = low + unit * (high - low)
+    if parameter.scale == "log":
+        place = math.exp(place)
+    elif parameter.scale == "logit":
+        place = 1.0 / (1.0 + math.exp(-place))
+    return float(min(max(place, parameter.min), parameter.max))
+
+
+def _int_to_unit(parameter: IntParameter, value: int) -> float:
+    if parameter.scale == "log":
+        low, high = math.log(parameter.min - 0.5), math.log(parameter.max + 0.5)
+        return (math.log(value) - low) / (high - low)
+    return ((value - parameter.min) // parameter.step + 0.5) / parameter.size
+
+
+def _int_from_unit(parameter: IntParameter, unit: float) -> int:
+    if parameter.scale == "log":
+        low, high = math.log(parameter.min - 0.5), math.log(parameter.max + 0.5)
+        value = round(math.exp(low + unit * (high - low)))
+        return min(max(value, parameter.min), parameter.max)
+    return parameter.level(_cell(unit, parameter.size))
