@@ -82,8 +82,6 @@ class Dispatcher:
         self._poll = poll_seconds
         self._renew = renew_seconds
         self._pause = pause_seconds
-        # One job runs in each place and one waits behind it, so that no place idles while the next study is claimed.
-        self._most = 2 * pool.capacity
         self._queue: OrderedDict[str, None] = OrderedDict()
         self._running: dict[str, asyncio.Task[None]] = {}
         self._again: set[str] = set()
@@ -107,6 +105,11 @@ class Dispatcher:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
         await self._pool.close()
+
+    @property
+    def _most(self) -> int:
+        """Studies at one time: one runs in each place and one waits behind it, so that none idles between two claims."""
+        return 2 * self._pool.capacity
 
     async def _watch(self) -> None:
         loop = asyncio.get_running_loop()
