@@ -73,7 +73,8 @@ class Sobol:
 
             self._engine = qmc.Sobol(sequenced, scramble=True, rng=self._problem.generator(0, "sobol scramble"))
             self._position = 0
-        self._engine.fast_forward(number - 1 - self._position)
+        if number - 1 > self._position:  # SciPy cannot go forward by nothing
+            self._engine.fast_forward(number - 1 - self._position)
         row = np.asarray(self._engine.random(1)[0], dtype=np.float64)
         self._position = number
         return row if sequenced == dimensions else np.concatenate([row, rng.random(dimensions - sequenced)])
