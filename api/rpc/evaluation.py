@@ -34,16 +34,25 @@ ASK_SECONDS = 30.0
 RETRY_SECONDS = 1.0
 LONGEST_SILENCE = 1200.0
 MOST_AT_ONCE = 100
+NOT_OPENING = frozenset({"study", "outcomes"})
 ENDED = (200, 409)
 """Statuses of results which say that a trial is not the stream's any more: its outcome stands, or another one, or it was cancelled."""
 
 
 class Releases:
-    """Hands back trials whose stream is gone, after the call has ended."""
+    """Hands back trials whose stream is gone, after the call has ended; a server that stops waits for that."""
 
     def __init__(self, leases: Leases) -> None:
         self._leases = leases
         self._tasks: set[asyncio.Task[None]] = set()
+        self._streams: set[asyncio.Task[Any]] = set()
+
+    def expect(self) -> None:
+        """The current task is a stream: what it holds is handed back when it ends."""
+        stream = asyncio.current_task()
+        if stream is not None:
+            self._streams.add(stream)
+            stream.add_done_callback(self._streams.discard)
 
     def release(self, caller: Caller, study: str, numbers: Iterable[int]) -> None:
         """Hand these trials back soon. What cannot be handed back now comes back when its lease runs out."""
@@ -59,9 +68,9 @@ class Releases:
                     log.error("release.broke", study=study, exc_info=error)
 
     async def finish(self) -> None:
-        """Wait for all of them."""
-        while self._tasks:
-            await asyncio.gather(*self._tasks)
+        """Wait for the streams that are ending and for what they leave to be handed back."""
+        while self._streams or self._tasks:
+            await asyncio.wait([*self._streams, *self._tasks])
 
 
 class Opening(Document):
@@ -108,6 +117,7 @@ class Evaluation:
             NotFound: there is no such study.
         """
         self._caller.must_be(Role.WORKER)
+        self._releases.expect()
         first = await anext(aiter(requests), None)
         if first is None:
             return
@@ -129,7 +139,7 @@ class Evaluation:
         check(first)
         if not first.study:
             raise Invalid.at("/study", "is missing: the first message names the study")
-        self._opening = read(first, Opening, frozenset({"study", "outcomes"}))
+        self._opening = read(first, Opening, NOT_OPENING)
         study = await self._services.studies.get(self._caller, first.study)
         self._study, self._wanted = study.id, self._opening.running
         self._gather(first)
@@ -144,7 +154,7 @@ class Evaluation:
             if named:
                 raise Invalid.at(f"/{named[0]}", "belongs into the first message of the stream")
             if message.HasField("running"):
-                self._wanted = Opening.model_validate({"running": message.running}).running
+                self._wanted = read(message, Opening, NOT_OPENING).running
                 self._changed.set()
             self._gather(message)
             while len(self._outcomes) >= MAX_BATCH:

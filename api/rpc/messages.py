@@ -222,7 +222,7 @@ def check_known(message: Message) -> None:
 
 
 def take(message: Message) -> dict[str, Any]:
-    """A message as a JSON document.
+    """A message as a JSON document; a Struct as the object it stands for.
 
     Raises:
         Invalid: it has free values that JSON does not know, or times that no calendar knows.
@@ -237,6 +237,8 @@ def take(message: Message) -> dict[str, Any]:
 
 @cache
 def _taker(descriptor: Descriptor) -> Take:
+    if descriptor.full_name == _STRUCT:
+        return _take_struct
     plan: dict[int, tuple[str, Take | None]] = {f.number: (f.name, _field_taker(f)) for f in descriptor.fields}
 
     def take_fields(message: Any) -> dict[str, Any]:
