@@ -48,7 +48,8 @@ class Subscription:
     async def wait(self, timeout: float) -> list[tuple[str, str]]:
         """The wake-ups that came, at least one unless `timeout` seconds pass first."""
         try:
-            found = [await asyncio.wait_for(self._queue.get(), timeout)]
+            async with asyncio.timeout(timeout):  # not wait_for: in Python 3.11 it can swallow a cancellation
+                found = [await self._queue.get()]
         except TimeoutError:
             return []
         while not self._queue.empty():

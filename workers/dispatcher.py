@@ -89,6 +89,7 @@ class Dispatcher:
         self._troubles: OrderedDict[str, _Trouble] = OrderedDict()
         self._loop: asyncio.Task[None] | None = None
         self._is_away = False
+        self._is_closed = False
 
     async def start(self) -> None:
         """Begin to look for work; returns at once."""
@@ -100,11 +101,19 @@ class Dispatcher:
 
     async def close(self) -> None:
         """Stop: claims are given back, the pool is ended."""
+        self._is_closed = True
         tasks = [task for task in (self._loop, *self._running.values()) if task is not None]
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        while tasks:  # cancelled again if need be: a library may swallow a cancellation that comes at the wrong moment
+            for task in tasks:
+                task.cancel()
+            await asyncio.wait(tasks, timeout=CLOSE_SECONDS)
+            tasks = [task for task in tasks if not task.done()]
         await self._pool.close()
+
+    @property
+    def serving(self) -> frozenset[str]:
+        """The studies that are worked on now."""
+        return frozenset(self._running)
 
     @property
     def _most(self) -> int:
@@ -155,7 +164,7 @@ class Dispatcher:
             self._queue.setdefault(study)
 
     def _fill(self) -> None:
-        while self._queue and len(self._running) < self._most:
+        while self._queue and len(self._running) < self._most and not self._is_closed:
             study, _ = self._queue.popitem(last=False)
             task = self._running[study] = asyncio.create_task(self._serve(study))
             task.add_done_callback(lambda _, study=study: self._served(study))  # type: ignore[misc]
@@ -165,8 +174,7 @@ class Dispatcher:
         if study in self._again:
             self._again.discard(study)
             self._enqueue(study)
-        if self._loop is not None and not self._loop.done():
-            self._fill()
+        self._fill()
 
     async def _serve(self, study: str) -> None:
         """One study, from claim to commit."""
@@ -199,7 +207,8 @@ class Dispatcher:
         if held.is_open:
             held.is_open = False
             with contextlib.suppress(AsktellError, TimeoutError):
-                await asyncio.wait_for(self._suggesting.release(held.claim), CLOSE_SECONDS)
+                async with asyncio.timeout(CLOSE_SECONDS):
+                    await self._suggesting.release(held.claim)
 
     @contextlib.asynccontextmanager
     async def _kept(self, held: _Held) -> AsyncIterator[None]:

@@ -14,6 +14,7 @@ import numpy as np
 from services.domain.document import Document
 from services.domain.history import History
 from services.domain.suggester import EVERY_TYPE, Blob, Honours, Problem, Resources, Spec, Suggestion
+from workers.suggesters.sobol import SPEC as SOBOL
 
 SOURCE = "tests.support.troublesome:get"
 Trouble = Literal["none", "raise", "hang", "hog", "outside", "too_many", "not_json", "exit", "wait"]
@@ -85,23 +86,6 @@ class Troublesome:
         return Blob(version=1, document={"sum": self._sum}, arrays={"counted": np.array(sorted(self._counted))})
 
 
-class Net:
-    """Stands for the quasi-random net where a test needs no more of it than a point."""
-
-    def __init__(self, problem: Problem) -> None:
-        self._problem = problem
-
-    def suggest(self, history: History, count: int) -> Sequence[Suggestion]:
-        """Uniform points."""
-        numbers = range(history.next_number, history.next_number + count)
-        return [
-            Suggestion(parameters={"x": self._problem.generator(n, "net").random()}, reason="uniform") for n in numbers
-        ]
-
-    def state(self) -> None:
-        """Nothing."""
-
-
 def _spec(name: str, **fields: Any) -> Spec:
     return Spec(
         name=name,
@@ -117,14 +101,7 @@ def _spec(name: str, **fields: Any) -> Spec:
 SPECS = {
     "steady": _spec("steady", resources=Resources(timeout_seconds=90)),
     "hasty": _spec("hasty", resources=Resources(timeout_seconds=1.5)),
-    "sobol": Spec(
-        name="sobol",
-        summary="A net.",
-        reference="none",
-        honours=Honours(types=frozenset({"float"})),
-        inline=True,
-        create=lambda problem, options, blob: Net(problem),
-    ),
+    "sobol": SOBOL,
 }
 
 
