@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import importlib
 import signal
 import socket
 from collections.abc import AsyncIterator
@@ -75,6 +76,9 @@ async def running(settings: Settings) -> AsyncIterator[Running]:
         if dispatcher is not None:
             await dispatcher.start()
             stack.push_async_callback(dispatcher.close)
+        # The quasi-random net needs SciPy's statistics, whose import takes a second or two: not inside somebody's ask.
+        warming = asyncio.create_task(asyncio.to_thread(importlib.import_module, "scipy.stats"))
+        stack.callback(warming.cancel)
         sweeper = asyncio.create_task(services.sweeper.run())
         stack.push_async_callback(_cancel, sweeper)
         target = await _start_grpc(stack, services, settings)

@@ -132,6 +132,7 @@ def finish(work: StudyWork, record: TrialRecord, state: TrialState, **data: obje
     record.lease_expires_at = None
     record.finished_at = work.now
     work.move(record, state, f"trial.{state.value}", metrics=record.metrics, feasible=record.feasible, **data)
+    record.told_seq = record.seq
     work.learned()
 
 

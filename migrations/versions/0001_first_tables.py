@@ -194,6 +194,7 @@ def upgrade() -> None:
         sa.Column("reason", sa.Text(), nullable=False),
         sa.Column("fallback", sa.Boolean(), nullable=False),
         sa.Column("seen_seq", sa.BigInteger(), nullable=True),
+        sa.Column("told_seq", sa.BigInteger(), nullable=True),
         sa.Column("origin", sa.JSON(none_as_null=True), nullable=False),
         sa.Column("receipt", sa.JSON(none_as_null=True), nullable=True),
         sa.Column("evaluate_on", sa.JSON(none_as_null=True), nullable=True),

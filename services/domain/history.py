@@ -17,7 +17,7 @@ class Observation:
 
     Attributes:
         number: of the trial.
-        seq: of its latest change.
+        told_seq: the change of the study that brought its outcome; of its latest change while pending.
         state: waiting and running ones are pending.
         parameters: canonical point.
         metrics: told values by metric, in the client's own direction; empty while pending.
@@ -31,7 +31,7 @@ class Observation:
     """
 
     number: int
-    seq: int
+    told_seq: int
     state: TrialState
     parameters: Point
     metrics: Mapping[str, float] = field(default_factory=dict)
@@ -103,8 +103,8 @@ class History:
 
     @property
     def finished(self) -> list[Observation]:
-        """Trials with an outcome of any kind, in the order in which the outcomes came (by `seq`)."""
-        return sorted((t for t in self._trials.values() if not t.is_pending), key=lambda t: t.seq)
+        """Trials with an outcome of any kind, in the order in which the outcomes came (by `told_seq`)."""
+        return sorted((t for t in self._trials.values() if not t.is_pending), key=lambda t: t.told_seq)
 
     @property
     def completed(self) -> list[Observation]:

@@ -192,7 +192,7 @@ class Spec:
             Invalid: naming each thing that is not honoured.
         """
         options = self.parse_options(spec.suggester.options)
-        problems = [*self._unserved(spec), *self.refuse(spec, options)]
+        problems = self._unserved(spec) or list(self.refuse(spec, options))
         if problems:
             raise Invalid(f"suggester {self.name!r}: {problems[0].message}", errors=problems[:50])
 

@@ -107,6 +107,7 @@ class TrialRecord:
     should_stop: bool = False
     fallback: bool = False
     seen_seq: int | None = None
+    told_seq: int | None = None
     origin: dict[str, Any] = field(default_factory=dict)
     receipt: dict[str, Any] | None = None
     evaluate_on: dict[str, Any] | None = None
@@ -164,7 +165,7 @@ class TrialRecord:
         """The trial as suggesters see it."""
         return Observation(
             number=self.number,
-            seq=self.seq,
+            told_seq=self.told_seq or self.seq,
             state=self.state,
             parameters=self.parameters,
             metrics=self.metrics,

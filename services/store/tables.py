@@ -176,6 +176,7 @@ class TrialRow(Base):
     reason: Mapped[str]
     fallback: Mapped[bool]
     seen_seq: Mapped[int | None]
+    told_seq: Mapped[int | None]
     origin: Mapped[dict[str, Any]]
     receipt: Mapped[dict[str, Any] | None]
     evaluate_on: Mapped[dict[str, Any] | None]

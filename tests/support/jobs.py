@@ -14,7 +14,7 @@ from workers.pools.pool import Job
 def told(number: int, loss: float, seq: int) -> Observation:
     """A completed trial."""
     return Observation(
-        number=number, seq=seq, state=TrialState.COMPLETED, parameters={"x": 0.5}, metrics={"loss": loss}
+        number=number, told_seq=seq, state=TrialState.COMPLETED, parameters={"x": 0.5}, metrics={"loss": loss}
     )
 
 

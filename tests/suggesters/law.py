@@ -1,0 +1,156 @@
+"""What every catalogue entry must obey, whatever it is inside. `test_law.py` holds each entry to it by being in the catalogue."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from services.domain import blob as blobs
+from services.domain.history import History, Observation
+from services.domain.space import Point, point_key
+from services.domain.study import StudySpec
+from services.domain.suggester import Problem, Spec, Suggester, Suggestion
+from services.domain.trial import TrialState
+from tests.support.builders import study
+
+SPACES: dict[str, dict[str, Any]] = {
+    "plane": {"parameters": [{"name": n, "type": "float", "min": -2, "max": 3} for n in "xy"]},
+    "mixed": {
+        "parameters": [
+            {"name": "lr", "type": "float", "min": 1e-5, "max": 1, "scale": "log"},
+            {"name": "p", "type": "float", "min": 0.01, "max": 0.99, "scale": "logit"},
+            {"name": "n", "type": "int", "min": 1, "max": 100, "scale": "log"},
+            {"name": "kind", "type": "categorical", "choices": ["a", "b", None, 3]},
+            {"name": "size", "type": "ordinal", "choices": ["s", "m", "l"]},
+            {"name": "on", "type": "bool"},
+            {"name": "step", "type": "float", "min": 0, "max": 1, "step": 0.25},
+            {"name": "child", "type": "float", "min": 0, "max": 1, "when": {"kind": ["b"]}},
+            {"name": "grandchild", "type": "int", "min": 1, "max": 3, "when": {"on": [True], "kind": ["a", "b"]}},
+        ]
+    },
+    "finite": {"parameters": [{"name": "n", "type": "int", "min": 0, "max": 3}, {"name": "b", "type": "bool"}]},
+    "constrained": {
+        "parameters": [{"name": n, "type": "float", "min": 0, "max": 1} for n in "xyz"],
+        "parameter_constraints": ["x + y + z <= 0.6", "x >= y"],
+        "constraints": [{"metric": "c", "max": 0.2}],
+    },
+    "two goals": {
+        "parameters": [{"name": n, "type": "float", "min": 0, "max": 1} for n in "xy"],
+        "objectives": [{"metric": "loss"}, {"metric": "speed", "goal": "maximize"}],
+    },
+    "vector": {"parameters": [{"name": "w", "type": "vector", "length": 4, "min": -1, "max": 1}]},
+    "words": {
+        "parameters": [
+            {"name": "t", "type": "tokens", "vocabulary": ["a", "b"], "min_length": 1, "max_length": 3},
+            {"name": "o", "type": "permutation", "items": [1, 2, 3]},
+        ]
+    },
+    "point": {"parameters": [{"name": n, "type": "float", "min": 1, "max": 1} for n in "xy"]},
+}
+OUTCOMES: dict[str, Callable[[int], float]] = {
+    "varied": lambda n: math.sin(n * 1.7) + n % 3,
+    "equal": lambda n: 1.0,
+    "extreme": lambda n: (1e300, -1e300, 0.0, 1e-300)[n % 4],
+}
+
+
+def problem(spec: Spec, space: str, seed: int = 3, **fields: Any) -> Problem:
+    """The problem of one of `SPACES` for a suggester."""
+    made = study(**SPACES[space], suggester={"name": spec.name}, seed=seed, **fields)
+    made.check()
+    return Problem(study="st", spec=made, seed=seed)
+
+
+def serves(spec: Spec, space: str) -> bool:
+    """Whether the suggester takes a study over this space."""
+    from services.domain.errors import Invalid
+
+    try:
+        spec.check(problem(spec, space).spec)
+    except Invalid:
+        return False
+    return True
+
+
+def make(spec: Spec, of: Problem, saved: bytes | None = None) -> Suggester:
+    """The suggester, fresh or from saved bytes."""
+    blob = None if saved is None else blobs.loads(saved)
+    return spec.create(of, spec.parse_options(of.spec.suggester.options), blob)
+
+
+def save(suggester: Suggester) -> bytes | None:
+    """Its state as the database would hold it."""
+    blob = suggester.state()
+    return None if blob is None else blobs.dumps(blob)
+
+
+class Study:
+    """A study without a service: trials are made from suggestions and told in any order."""
+
+    def __init__(self, of: Problem) -> None:
+        self.problem = of
+        self.seq = 0
+        self.trials: dict[int, Observation] = {}
+
+    @property
+    def spec(self) -> StudySpec:
+        """The study as created."""
+        return self.problem.spec
+
+    def history(self) -> History:
+        """All that is known, told anew."""
+        found = History(self.spec)
+        found.update(self.trials.values(), seq=self.seq, next_number=len(self.trials) + 1)
+        return found
+
+    def start(self, suggestion: Suggestion) -> int:
+        """A trial of a suggestion."""
+        number = len(self.trials) + 1
+        self._put(number, suggestion.parameters, suggestion.origin, suggestion.suggester, TrialState.RUNNING)
+        return number
+
+    def add(self, point: Point) -> int:
+        """A trial of the user's own."""
+        number = len(self.trials) + 1
+        self._put(number, point, {}, "user", TrialState.WAITING)
+        return number
+
+    def tell(self, number: int, value: float, state: TrialState = TrialState.COMPLETED) -> None:
+        """An outcome: `value` for every metric."""
+        trial = self.trials[number]
+        metrics: Mapping[str, float] = {}
+        if state in (TrialState.COMPLETED, TrialState.PRUNED):
+            metrics = dict.fromkeys(self.spec.required_metrics, value)
+        self._put(number, trial.parameters, trial.origin, trial.suggester, state, metrics)
+
+    def _put(
+        self,
+        number: int,
+        point: Point,
+        origin: Mapping[str, Any],
+        suggester: str,
+        state: TrialState,
+        metrics: Mapping[str, float] | None = None,
+    ) -> None:
+        self.seq += 1
+        feasible = self.spec.is_feasible(dict(metrics)) if metrics else None
+        self.trials[number] = Observation(
+            number=number, told_seq=self.seq, state=state, parameters=point, metrics=metrics or {}, feasible=feasible,
+            origin=origin, suggester=suggester,
+        )  # fmt: skip
+
+
+def check_points(of: Problem, suggestions: list[Suggestion], known: set[str]) -> None:
+    """Inside the space, canonical, no repeats in a finite space."""
+    import json
+
+    for suggestion in suggestions:
+        assert of.space.point(suggestion.parameters) == suggestion.parameters
+        assert list(suggestion.parameters) == list(of.space.sorted(suggestion.parameters))
+        assert suggestion.reason
+        json.dumps([dict(suggestion.origin), suggestion.receipt], allow_nan=False)
+        key = point_key(suggestion.parameters)
+        if of.space.is_finite:
+            assert key not in known
+        known.add(key)

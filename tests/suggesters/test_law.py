@@ -1,0 +1,131 @@
+"""Every entry of the catalogue obeys the law."""
+
+from __future__ import annotations
+
+import pytest
+
+from services.domain.errors import Invalid
+from services.domain.space import point_key
+from services.domain.suggester import Spec
+from services.domain.trial import TrialState
+from tests.suggesters import law
+from tests.support.builders import study
+from workers.suggesters.registry import specs
+
+CASES = [(spec, space) for spec in specs().values() for space in law.SPACES if law.serves(spec, space)]
+IDS = [f"{spec.name}-{space}" for spec, space in CASES]
+each = pytest.mark.parametrize(("spec", "space"), CASES, ids=IDS)
+STATES = [TrialState.COMPLETED] * 5 + [TrialState.INFEASIBLE, TrialState.FAILED, TrialState.PRUNED, TrialState.CANCELLED]
+
+
+def run(spec: Spec, space: str, rounds: int, restart: str = "never", values: str = "varied", seed: int = 3) -> list[str]:
+    """Ask one or two, tell out of order with every kind of outcome; the keys of the points in order."""
+    of = law.problem(spec, space, seed)
+    one, known, seen = law.Study(of), set[str](), []
+    suggester, history = law.make(spec, of), None
+    open_trials: list[int] = []
+    for n in range(rounds):
+        if restart == "saved":
+            suggester = law.make(spec, of, law.save(suggester))
+        elif restart == "lost":
+            suggester = law.make(spec, of)
+        if history is None or restart != "never":
+            history = one.history()
+        else:
+            history.update(one.trials.values(), seq=one.seq, next_number=len(one.trials) + 1)
+        found = list(suggester.suggest(history, 1 + n % 2))
+        law.check_points(of, found, known)
+        seen += [point_key(s.parameters) for s in found]
+        open_trials += [one.start(s) for s in found]
+        while len(open_trials) > 2:
+            number = open_trials.pop(n % 2)
+            one.tell(number, law.OUTCOMES[values](number), STATES[number % len(STATES)])
+    return seen
+
+
+@each
+def test_points_are_inside_and_the_same_seed_gives_the_same_ones(spec: Spec, space: str) -> None:
+    first = run(spec, space, 10)
+    assert first == run(spec, space, 10)
+    if space in ("plane", "mixed") and spec.name != "grid":
+        assert first != run(spec, space, 10, seed=4)
+
+
+@each
+@pytest.mark.parametrize("restart", ["saved", "lost"])
+def test_a_restart_between_any_two_calls_changes_nothing(spec: Spec, space: str, restart: str) -> None:
+    assert run(spec, space, 14, restart) == run(spec, space, 14)
+
+
+@each
+@pytest.mark.parametrize("values", ["equal", "extreme"])
+def test_odd_values_break_nothing(spec: Spec, space: str, values: str) -> None:
+    assert run(spec, space, 9, values=values)
+
+
+@each
+def test_a_finite_space_is_used_up_without_repeats(spec: Spec, space: str) -> None:
+    of = law.problem(spec, space)
+    if of.space.size is None or of.space.size > 200:
+        pytest.skip("the space is too large to use up")
+    one, known = law.Study(of), set[str]()
+    suggester = law.make(spec, of)
+    while found := list(suggester.suggest(one.history(), 3)):
+        law.check_points(of, found, known)
+        for suggestion in found:
+            number = one.start(suggestion)
+            if number % 3:
+                one.tell(number, float(number % 5))
+    assert len(known) == of.space.size
+    assert list(law.make(spec, of).suggest(one.history(), 2)) == []
+
+
+@each
+def test_a_users_own_points_are_welcome(spec: Spec, space: str) -> None:
+    of = law.problem(spec, space)
+    one = law.Study(of)
+    suggester = law.make(spec, of)
+    for n in range(6):
+        own = next(iter(law.make(spec, law.problem(spec, space, seed=100 + n)).suggest(one.history(), 1)), None)
+        if own is not None and not of.space.is_finite:
+            one.tell(one.add(own.parameters), float(n))
+        for suggestion in suggester.suggest(one.history(), 2):
+            one.tell(one.start(suggestion), float(n))
+
+
+@pytest.mark.parametrize("spec", specs().values(), ids=lambda spec: spec.name)
+def test_what_is_not_served_is_refused_by_name(spec: Spec) -> None:
+    from tests.support.builders import EVERY_TYPE
+
+    unserved = [p for p in EVERY_TYPE if p["type"] not in spec.honours.types and "when" not in p]
+    for parameter in unserved:
+        with pytest.raises(Invalid) as error:
+            spec.check(study(parameters=[parameter], suggester={"name": spec.name}))
+        assert error.value.errors[0].pointer == "/parameters/0/type"
+    many = [{"metric": f"m{i}"} for i in range(spec.honours.max_objectives + 1)]
+    if len(many) <= 20:
+        with pytest.raises(Invalid):
+            spec.check(study(objectives=many, suggester={"name": spec.name}))
+    with pytest.raises(Invalid) as error:
+        spec.check(study(suggester={"name": spec.name, "options": {"bogus": 1}}))
+    assert error.value.errors[0].pointer == "/suggester/options/bogus"
+
+
+def test_the_catalogue_has_what_was_promised() -> None:
+    assert {"auto", "cmaes", "gp", "grid", "random", "sobol"} <= set(specs())
+    for name, spec in specs().items():
+        assert spec.name == name
+        assert spec.summary
+        assert spec.reference
+
+
+def test_the_catalogue_loads_without_heavy_libraries() -> None:
+    import subprocess
+    import sys
+
+    code = (
+        "import sys; from workers.suggesters.registry import specs; specs(); "
+        "sys.exit(' '.join({'torch', 'ray', 'cma', 'botorch', 'scipy.stats', 'nevergrad'} & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr

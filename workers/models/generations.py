@@ -1,0 +1,104 @@
+"""The generation ledger: how clients who ask one at a time, out of order, late or never share the generations of a population method.
+
+What belongs to a generation is written on its trials (`origin`: generation and row), so the ledger is read from the history and
+never kept beside it. A generation closes with the outcome that fills it, in the order in which outcomes came; what comes later is
+late and changes nothing. Trials that no generation proposed (enqueued, imported) are foreign: the generation in which their outcome
+came may learn from them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from services.domain.history import History, Observation
+from services.domain.trial import TrialState
+
+EVALUATED = (TrialState.COMPLETED, TrialState.PRUNED, TrialState.INFEASIBLE)
+
+
+@dataclass(frozen=True)
+class Closing:
+    """The outcomes that a generation is updated with.
+
+    Attributes:
+        told: its own, in the order in which they came.
+        foreign: others' that came since the last closing, in the same order.
+        seq: of the outcome that closed it.
+    """
+
+    told: tuple[Observation, ...]
+    foreign: tuple[Observation, ...]
+    seq: int
+
+
+def generation_of(trial: Observation) -> int | None:
+    """The generation that proposed a trial; None for a foreign one."""
+    found = trial.origin.get("generation")
+    return found if isinstance(found, int) else None
+
+
+def rows_used(history: History, generation: int) -> set[int]:
+    """Rows of a generation that trials already have; failed and cancelled ones included, their replacement is another row."""
+    return {t.origin["row"] for t in history.trials if generation_of(t) == generation}
+
+
+def closing(history: History, generation: int, size: int, since: int) -> Closing | None:
+    """How a generation closes; None while it is open.
+
+    Args:
+        size: outcomes that fill it.
+        since: the `seq` at which the generation before it closed.
+    """
+    evaluated = [t for t in history.finished if t.state in EVALUATED]
+    told = [t for t in evaluated if generation_of(t) == generation][:size]
+    if len(told) < size:
+        return None
+    seq = told[-1].told_seq
+    foreign = [t for t in evaluated if generation_of(t) is None and since < t.told_seq <= seq]
+    return Closing(tuple(told), tuple(foreign), seq)
+
+
+def ranks(history: History, trials: Sequence[Observation]) -> list[float]:
+    """Ranks from 0 for the best, equal ones sharing their average.
+
+    Order: feasible by value; then those that break constraints, by how much in the constraints' own spread; then those that could not
+    be evaluated. A pruned trial counts as its last measurement, but never as better than the median of the completed ones.
+    """
+    keys = _keys(history, trials)
+    ordered = sorted(range(len(trials)), key=lambda i: keys[i])
+    found = [0.0] * len(trials)
+    start = 0
+    while start < len(ordered):
+        end = start
+        while end + 1 < len(ordered) and keys[ordered[end + 1]] == keys[ordered[start]]:
+            end += 1
+        for place in ordered[start : end + 1]:
+            found[place] = (start + end) / 2
+        start = end + 1
+    return found
+
+
+def _keys(history: History, trials: Sequence[Observation]) -> list[tuple[int, float]]:
+    values = [history.values(t)[0] for t in trials if t.state is TrialState.COMPLETED]
+    middle = sorted(values)[len(values) // 2] if values else 0.0
+    scales = _scales([history.violations(t) for t in trials if t.state is TrialState.COMPLETED])
+    return [_key(history, trial, middle, scales) for trial in trials]
+
+
+def _scales(violations: Sequence[tuple[float, ...]]) -> list[float]:
+    return [max((abs(v) for v in column), default=0.0) or 1.0 for column in zip(*violations, strict=True)]
+
+
+def _key(history: History, trial: Observation, middle: float, scales: Iterable[float]) -> tuple[int, float]:
+    if trial.state is TrialState.INFEASIBLE:
+        return 2, 0.0
+    objective = history.spec.objectives[0]
+    if objective.metric not in trial.metrics:
+        return 2, 0.0
+    value = trial.metrics[objective.metric]
+    value = value if objective.goal == "minimize" else -value
+    if trial.state is TrialState.PRUNED:
+        return 0, max(value, middle)
+    violation = sum(max(0.0, v) / scale for v, scale in zip(history.violations(trial), scales, strict=True))
+    return (1, violation) if violation > 0 else (0, value)
