@@ -1,0 +1,5 @@
+"""`python -m asktell.cli`."""
+
+from asktell.cli import main
+
+main()
