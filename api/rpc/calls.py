@@ -17,7 +17,7 @@ from services import metrics
 from services.caller import Caller
 from services.container import Services
 from services.domain.document import Document
-from services.domain.errors import AsktellError, Invalid, Unauthenticated
+from services.domain.errors import AsktellError, Invalid, Unauthenticated, Unavailable
 from services.idempotency import Idempotency, Reply
 
 from .messages import check_known, write
@@ -51,6 +51,14 @@ class Edge(grpc.aio.ServerInterceptor):
         self._services = services
         self._access_log = access_log
         self._handlers: dict[str, grpc.RpcMethodHandler[Any, Any]] = {}
+        self._streams: set[asyncio.Task[Any]] = set()
+        self._is_closing = False
+
+    def end_streams(self) -> None:
+        """End streams, which may have no end of their own, as UNAVAILABLE, so that clients go on with another server."""
+        self._is_closing = True
+        for stream in self._streams:
+            stream.cancel()
 
     async def intercept_service(
         self,
@@ -74,10 +82,27 @@ class Edge(grpc.aio.ServerInterceptor):
             (True, True): (handler.stream_stream, grpc.stream_stream_rpc_method_handler),
         }
         inner, make = kinds[handler.request_streaming, handler.response_streaming]
-        call = self._around(method, inner, is_stream=handler.request_streaming)
+        call = self._around(method, self._tracked(inner) if handler.response_streaming else inner)
         return make(call, _lenient(handler.request_deserializer), handler.response_serializer)  # type: ignore[no-any-return]
 
-    def _around(self, method: str, inner: Handler, *, is_stream: bool) -> Handler:
+    def _tracked(self, inner: Handler) -> Handler:
+        async def stream(request: Any, context: grpc.aio.ServicerContext[Any, Any]) -> None:
+            task = asyncio.current_task()
+            assert task is not None
+            self._streams.add(task)
+            try:
+                await inner(request, context)
+            except asyncio.CancelledError:
+                if not self._is_closing or context.cancelled():
+                    raise
+                task.uncancel()
+                raise Unavailable("the server is stopping; connect again") from None
+            finally:
+                self._streams.discard(task)
+
+        return stream
+
+    def _around(self, method: str, inner: Handler) -> Handler:
         label = method.removeprefix(OURS)
         seconds = metrics.GRPC_SECONDS.labels(label)
 
@@ -85,7 +110,7 @@ class Edge(grpc.aio.ServerInterceptor):
             started, code = time.perf_counter(), grpc.StatusCode.OK
             try:
                 CALLER.set(await self._admit(context))
-                if not is_stream:
+                if isinstance(request, (Message, Unreadable)):
                     check(request)
                 return await inner(request, context)
             except AsktellError as error:

@@ -106,10 +106,11 @@ class GrpcServer:
         reflection.enable_server_reflection((*NAMES, HEALTH, reflection.SERVICE_NAME), server)
 
     async def stop(self, grace: float) -> None:
-        """Say so in the health service, take no new calls, give those under way `grace` seconds, hand back what they held."""
+        """Stop: health says so first, streams end, other calls have `grace` seconds, what streams held is handed back."""
         if self._server is None:
             return
         await self._health.enter_graceful_shutdown()
+        self._edge.end_streams()
         await self._server.stop(grace)
         await self._releases.finish()
         self._server = None

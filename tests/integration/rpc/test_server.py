@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import socket
 
 import grpc
@@ -128,6 +129,24 @@ async def test_health_is_served_without_a_key_until_the_server_stops(
     assert (await watch.read()).status == health_pb2.HealthCheckResponse.SERVING
     await edge[0].stop(0.5)
     assert (await watch.read()).status == health_pb2.HealthCheckResponse.NOT_SERVING
+
+
+async def test_a_server_that_stops_sends_its_streams_to_another_one(
+    client: Client, edge: tuple[GrpcServer, str]
+) -> None:
+    name = await client.create()
+    events = client.studies.StreamEvents(study_pb2.StreamEventsRequest(study=name))
+    await asyncio.wait_for(events.read(), 10)
+    trials = client.trials.Evaluate()
+    await trials.write(trial_pb2.EvaluateRequest(study=name))
+    await asyncio.wait_for(trials.read(), 10)
+    await asyncio.wait_for(edge[0].stop(3600), 30)
+    for stream in (events, trials):
+        with refused() as why:
+            while True:
+                await asyncio.wait_for(stream.read(), 10)
+        assert (why.code, why.reason) == (grpc.StatusCode.UNAVAILABLE, "UNAVAILABLE")
+        assert why.retry_ms is not None
 
 
 async def test_the_protos_can_be_read_from_the_server(client: Client) -> None:
