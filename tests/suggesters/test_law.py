@@ -15,10 +15,17 @@ from workers.suggesters.registry import specs
 CASES = [(spec, space) for spec in specs().values() for space in law.SPACES if law.serves(spec, space)]
 IDS = [f"{spec.name}-{space}" for spec, space in CASES]
 each = pytest.mark.parametrize(("spec", "space"), CASES, ids=IDS)
-STATES = [TrialState.COMPLETED] * 5 + [TrialState.INFEASIBLE, TrialState.FAILED, TrialState.PRUNED, TrialState.CANCELLED]
+STATES = [TrialState.COMPLETED] * 5 + [
+    TrialState.INFEASIBLE,
+    TrialState.FAILED,
+    TrialState.PRUNED,
+    TrialState.CANCELLED,
+]
 
 
-def run(spec: Spec, space: str, rounds: int, restart: str = "never", values: str = "varied", seed: int = 3) -> list[str]:
+def run(
+    spec: Spec, space: str, rounds: int, restart: str = "never", values: str = "varied", seed: int = 3
+) -> list[str]:
     """Ask one or two, tell out of order with every kind of outcome; the keys of the points in order."""
     of = law.problem(spec, space, seed)
     one, known, seen = law.Study(of), set[str](), []
@@ -63,11 +70,12 @@ def test_odd_values_break_nothing(spec: Spec, space: str, values: str) -> None:
     assert run(spec, space, 9, values=values)
 
 
-@each
+@pytest.mark.parametrize("space", ["finite", "words", "point"])
+@pytest.mark.parametrize("spec", specs().values(), ids=lambda spec: spec.name)
 def test_a_finite_space_is_used_up_without_repeats(spec: Spec, space: str) -> None:
+    if not law.serves(spec, space):
+        return
     of = law.problem(spec, space)
-    if of.space.size is None or of.space.size > 200:
-        pytest.skip("the space is too large to use up")
     one, known = law.Study(of), set[str]()
     suggester = law.make(spec, of)
     while found := list(suggester.suggest(one.history(), 3)):
@@ -125,7 +133,7 @@ def test_the_catalogue_loads_without_heavy_libraries() -> None:
 
     code = (
         "import sys; from workers.suggesters.registry import specs; specs(); "
-        "sys.exit(' '.join({'torch', 'ray', 'cma', 'botorch', 'scipy.stats', 'nevergrad'} & set(sys.modules)))"
+        "sys.exit(' '.join({'torch', 'ray', 'cma', 'botorch', 'scipy.stats', 'nevergrad'} & set(sys.modules)) or 0)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr

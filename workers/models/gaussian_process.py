@@ -49,7 +49,9 @@ class Hyperparameters:
     @staticmethod
     def prior_mode(dimensions: int) -> Hyperparameters:
         """Where the prior density is highest."""
-        return Hyperparameters(np.full(dimensions, math.exp(math.sqrt(2) - 3) * math.sqrt(dimensions)), math.exp(-5), 0.0)
+        return Hyperparameters(
+            np.full(dimensions, math.exp(math.sqrt(2) - 3) * math.sqrt(dimensions)), math.exp(-5), 0.0
+        )
 
 
 def squared_distance(a: Array, b: Array, lengthscales: Array, categorical: Mask) -> Array:
@@ -92,7 +94,9 @@ def cholesky(matrix: Array) -> tuple[Array, float]:
     raise np.linalg.LinAlgError("not positive definite")
 
 
-def log_posterior(vector: Array, x: Array, y: Array, categorical: Mask, fixed_noise: Array | None) -> tuple[float, Array]:
+def log_posterior(
+    vector: Array, x: Array, y: Array, categorical: Mask, fixed_noise: Array | None
+) -> tuple[float, Array]:
     """Log marginal likelihood plus log prior (up to a constant), and its gradient.
 
     Args:

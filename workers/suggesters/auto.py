@@ -15,7 +15,17 @@ from dataclasses import replace
 from services.domain.codec import ENCODABLE
 from services.domain.history import History
 from services.domain.study import StudySpec
-from services.domain.suggester import EVERY_TYPE, Blob, Honours, NoOptions, Problem, Resources, Spec, Suggester, Suggestion
+from services.domain.suggester import (
+    EVERY_TYPE,
+    Blob,
+    Honours,
+    NoOptions,
+    Problem,
+    Resources,
+    Spec,
+    Suggester,
+    Suggestion,
+)
 
 VERSION = 1
 FEW_PARAMETERS = 100
@@ -30,7 +40,9 @@ class Auto:
         self._blobs: dict[str, Blob] = {}
         if blob is not None and blob.version == VERSION:
             name = str(blob.document["name"])
-            self._blobs[name] = Blob(version=blob.document["version"], document=blob.document["state"], arrays=blob.arrays)
+            self._blobs[name] = Blob(
+                version=blob.document["version"], document=blob.document["state"], arrays=blob.arrays
+            )
         self._latest = ""
 
     def suggest(self, history: History, count: int) -> list[Suggestion]:
@@ -38,7 +50,8 @@ class Auto:
         name, why = choose(self._problem.spec, len(history.completed))
         self._latest = name
         return [
-            replace(s, suggester=name, reason=f"{s.reason} (auto: {why})") for s in self._get(name).suggest(history, count)
+            replace(s, suggester=name, reason=f"{s.reason} (auto: {why})")
+            for s in self._get(name).suggest(history, count)
         ]
 
     def _get(self, name: str) -> Suggester:

@@ -173,7 +173,11 @@ class CmaEs:
         x = [self._row(t.origin["row"]) if t.origin["row"] >= 0 else self._cube.coordinates(t.parameters) for t in own]
         x += [self._cube.coordinates(t.parameters) for t in others]
         order = ranks(history, everyone)
-        feasible = [history.values(t)[0] for t in everyone if t.state == "completed" and max(history.violations(t), default=0) <= 0]
+        feasible = [
+            history.values(t)[0]
+            for t in everyone
+            if t.state == "completed" and max(history.violations(t), default=0) <= 0
+        ]
         if feasible and (self._best is None or min(feasible) < self._best[0]):
             self._best = (min(feasible), self._generation)
         elif self._best is None:
@@ -209,7 +213,9 @@ class CmaEs:
             used.add(row)
             keys.add(point_key(point))
             reason = f"generation {self._generation} of {self._popsize()}, step size {self._distribution().sigma:.3g}"
-            found.append(Suggestion(parameters=point, reason=reason, origin={"generation": self._generation, "row": row}))
+            found.append(
+                Suggestion(parameters=point, reason=reason, origin={"generation": self._generation, "row": row})
+            )
         return found
 
     def _next(self, history: History, used: set[int], keys: set[str], number: int) -> tuple[int, Point | None]:

@@ -84,9 +84,7 @@ class GaussianProcessSearch:
         pending = [t.parameters for t in history.pending] + given
         weights = self._weights(number)
         try:
-            beliefs = believe(
-                self._codec, history.spec, history, self._codec.encode_many(pending), self._fits, weights
-            )
+            beliefs = believe(self._codec, history.spec, history, self._codec.encode_many(pending), self._fits, weights)
         except np.linalg.LinAlgError:
             return self._quasi_random(history, number, keys, "the kernel matrix is singular")
         rng = self._problem.generator(number, "gp")

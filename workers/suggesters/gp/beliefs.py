@@ -145,18 +145,22 @@ def model(x: Array, raw: Array, noise: Array | None, categorical: Mask, fits: Fi
         noise: (n,) told standard errors, 0 where none was told; None where none was told at all.
         centre: subtract the mean; a constraint keeps its zero.
     """
-    y = np.minimum(raw, _ceiling(raw))
+    unit = max(float(np.abs(raw).max()), 1e-300)  # squares of 1e300 must not overflow
+    y = np.minimum(raw / unit, _ceiling(raw / unit))
     shift = float(y.mean()) if centre else 0.0
-    scale = float(np.sqrt(((y - shift) ** 2).mean())) or 1.0
-    if not math.isfinite(scale) or scale < 1e-300:
+    scale = float(np.sqrt(((y - shift) ** 2).mean()))
+    if scale < 1e-12:
         scale = 1.0
     targets = (y - shift) / scale
-    variances = None if noise is None else np.minimum((noise / scale) ** 2, 1e6)
+    shift, scale = shift * unit, scale * unit
+    variances = None if noise is None else np.minimum(noise / scale, 1e3) ** 2
     known = choose(targets, MOST_MODELLED)
     fitted = checkpoint(len(targets))
     part = choose(targets[:fitted], MOST_FITTED)
     theta = fits.get(x[part], targets[part], categorical, None if variances is None else variances[part])
-    process = GaussianProcess(x[known], targets[known], theta, categorical, None if variances is None else variances[known])
+    process = GaussianProcess(
+        x[known], targets[known], theta, categorical, None if variances is None else variances[known]
+    )
     return Model(process, shift, scale)
 
 
@@ -170,7 +174,9 @@ def bilog(values: Array) -> Array:
     return np.asarray(np.sign(values) * np.log1p(np.abs(values)))
 
 
-def believe(codec: Codec, spec: StudySpec, history: History, pending: Array, fits: Fits, weights: Array | None) -> Beliefs:
+def believe(
+    codec: Codec, spec: StudySpec, history: History, pending: Array, fits: Fits, weights: Array | None
+) -> Beliefs:
     """All models from what is known.
 
     Args:
@@ -190,7 +196,7 @@ def believe(codec: Codec, spec: StudySpec, history: History, pending: Array, fit
         order = np.argsort(np.where(feasible, y, np.inf if feasible.any() else violations.sum(1)), kind="stable")
         incumbents = x[order[:5]]
         if feasible.any():
-            best = _threshold(objective, x[feasible], (y[feasible] - objective.shift) / objective.scale)
+            best = _threshold(objective, x[feasible], y[feasible] / objective.scale - objective.shift / objective.scale)
     constraints = tuple(
         _with_pending(model(x, bilog(violations[:, j]), None, categorical, fits, centre=False), pending)
         for j in range(violations.shape[1] if len(completed) else 0)

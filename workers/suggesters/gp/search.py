@@ -94,7 +94,9 @@ def _climb(codec: Codec, beliefs: Beliefs, row: Array, value: float) -> tuple[fl
     return value, codec.decode(row)
 
 
-def _continuous(codec: Codec, beliefs: Beliefs, row: Array, value: float, free: NDArray[np.bool_]) -> tuple[Array, float]:
+def _continuous(
+    codec: Codec, beliefs: Beliefs, row: Array, value: float, free: NDArray[np.bool_]
+) -> tuple[Array, float]:
     from scipy.optimize import minimize
 
     def negative(part: Array) -> tuple[float, Array]:
