@@ -13,13 +13,13 @@ from dataclasses import dataclass
 
 import structlog
 import uvicorn
-from workers.suggesters.registry import specs
 
 from services.container import Services
 from services.domain.errors import AsktellError, Invalid
 from services.limits import Limits, LocalLimits, RedisLimits, Unlimited
 from services.store.engine import Database
 from services.wakeups import LocalWakeups, RedisWakeups, Wakeups
+from workers.suggesters.registry import specs
 
 from . import embedded
 from .rest.application import build

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import Any
 
 from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
@@ -46,20 +46,20 @@ def document(operations: Sequence[Operation], title: str, version: str, descript
     }
 
 
-Key = tuple[Any, Literal["validation", "serialization"]]
+Schemas = dict[type[BaseModel], dict[str, Any]]
 
 
-def _schemas(operations: Sequence[Operation]) -> tuple[dict[Key, dict[str, Any]], dict[str, Any]]:
-    wanted: list[Key] = [(Problem, "serialization")]
+def _schemas(operations: Sequence[Operation]) -> tuple[Schemas, dict[str, Any]]:
+    wanted: list[type[BaseModel]] = [Problem]
     for operation in operations:
-        if operation.body is not None:
-            wanted.append((operation.body, "validation"))
-        wanted += [(model, "serialization") for model in operation.answers.values() if model is not None]
-    found, definitions = models_json_schema(list(dict.fromkeys(wanted)), ref_template=_REF)
-    return dict(found), definitions.get("$defs", {})
+        wanted += [model for model in (operation.body, *operation.answers.values()) if model is not None]
+    # One schema a document serves for what is sent and what is answered: what comes out would be taken in again.
+    keys = [(model, "validation") for model in dict.fromkeys(wanted)]
+    found, definitions = models_json_schema(keys, ref_template=_REF)  # type: ignore[arg-type]
+    return {model: schema for (model, _), schema in found.items()}, definitions.get("$defs", {})  # type: ignore[misc]
 
 
-def _operation(operation: Operation, schemas: dict[Key, dict[str, Any]]) -> dict[str, Any]:
+def _operation(operation: Operation, schemas: Schemas) -> dict[str, Any]:
     found: dict[str, Any] = {
         "operationId": operation.name,
         "summary": operation.summary,
@@ -75,10 +75,10 @@ def _operation(operation: Operation, schemas: dict[Key, dict[str, Any]]) -> dict
     return found
 
 
-def _body(operation: Operation, schemas: dict[Key, dict[str, Any]]) -> dict[str, Any]:
+def _body(operation: Operation, schemas: Schemas) -> dict[str, Any]:
     schema: dict[str, Any] = {"type": "object"}
     if operation.body is not None:
-        schema = schemas[operation.body, "validation"]
+        schema = schemas[operation.body]
     content: dict[str, Any] = {"schema": schema}
     if operation.example is not None:
         content["example"] = operation.example
@@ -86,12 +86,12 @@ def _body(operation: Operation, schemas: dict[Key, dict[str, Any]]) -> dict[str,
     return {"required": operation.example is not None, "content": {media: content}}
 
 
-def _responses(operation: Operation, schemas: dict[Key, dict[str, Any]]) -> dict[str, Any]:
+def _responses(operation: Operation, schemas: Schemas) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for status, model in operation.answers.items():
         entry: dict[str, Any] = {"description": "done" if status != 202 else "an operation to follow"}
         if model is not None:
-            entry["content"] = {"application/json": {"schema": schemas[model, "serialization"]}}
+            entry["content"] = {"application/json": {"schema": schemas[model]}}
         found[str(status)] = entry
     problem = {PROBLEM_MEDIA: {"schema": {"$ref": _REF.format(model="Problem")}}}
     for code, description in _ERRORS.items():

@@ -1,8 +1,8 @@
 """An exact Gaussian process with hand-written gradients: NumPy and SciPy, float64, one thread.
 
-Kernel: Matérn-5/2 with a lengthscale for each coordinate; a categorical coordinate is compared by equality (Hamming). Priors: set
-"strong" is BoTorch's dimension-scaled one (Hvarfner, Hellsten, Nardi 2024), on lengthscales, noise and a constant mean; the output scale
-stays 1, for the targets are standardised.
+Kernel: Matérn-5/2 with a lengthscale for each coordinate; a categorical coordinate is compared by equality (Hamming).
+Priors on lengthscales and noise are the dimension-scaled ones of Hvarfner, Hellsten, Nardi 2024; the output scale stays 1,
+for the targets are standardised.
 """
 
 from __future__ import annotations
@@ -88,7 +88,7 @@ def cholesky(matrix: Array) -> tuple[Array, float]:
     scale = float(np.trace(matrix)) / len(matrix)
     for jitter in JITTERS:
         try:
-            return np.linalg.cholesky(matrix + jitter * scale * np.eye(len(matrix))), jitter
+            return np.asarray(np.linalg.cholesky(matrix + jitter * scale * np.eye(len(matrix)))), jitter
         except np.linalg.LinAlgError:
             continue
     raise np.linalg.LinAlgError("not positive definite")

@@ -112,7 +112,7 @@ class CmaEs:
 
     def _popsize(self) -> int:
         usual = 4 + math.floor(3 * math.log(max(2, self._cube.size)))
-        return (self._options.popsize or usual) * 2 ** min(self._restart, 6)
+        return int((self._options.popsize or usual) * 2 ** min(self._restart, 6))
 
     def _distribution(self) -> CmaAdapter:
         if self._adapter is None:

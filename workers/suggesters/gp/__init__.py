@@ -1,8 +1,8 @@
 """Bayesian optimisation with a Gaussian process: the method of choice while evaluations are dear.
 
-Log expected improvement (Ament et al. 2023) over an exact Gaussian process with dimension-scaled priors (Hvarfner, Hellsten, Nardi 2024):
-mixed spaces, measured constraints, places where the black box cannot be evaluated, pending trials, noise told or learned, several
-objectives by random Chebyshev weights (ParEGO, Knowles 2006).
+Log expected improvement (Ament et al. 2023) over an exact Gaussian process with dimension-scaled priors (Hvarfner, Hellsten,
+Nardi 2024): mixed spaces, measured constraints, places where the black box cannot be evaluated, pending trials, noise told or
+learned, several objectives by random Chebyshev weights (ParEGO, Knowles 2006).
 """
 
 from __future__ import annotations
