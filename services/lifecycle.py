@@ -200,7 +200,7 @@ def reached_limit(work: StudyWork) -> str | None:
         if limits.max_trials is not None and progress.trials >= limits.max_trials:
             return f"limits.max_trials of {limits.max_trials} is reached"
         return f"limits.max_example_evaluations of {limits.max_example_evaluations} is reached"
-    if progress.open == 0 and progress.exhausted:
+    if progress.open == 0 and progress.exhausted and not progress.buffered:
         return "every point of the space is told"
     return None
 
