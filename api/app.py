@@ -148,7 +148,7 @@ async def _start_grpc(stack: contextlib.AsyncExitStack, services: Services, sett
         return ""
     from .rpc.server import build_server
 
-    server = build_server(services, max_message_bytes=settings.max_body)
+    server = build_server(services, max_message_bytes=settings.max_body, access_log=settings.access_log)
     port = await server.start(settings.host, settings.grpc_port)
     stack.push_async_callback(server.stop, GRACE_SECONDS)
     return f"{settings.host}:{port}"

@@ -121,14 +121,14 @@ class Edge(grpc.aio.ServerInterceptor):
                 raise
             except Exception as error:  # a defect must end its own call only, and must not show its inside
                 code = grpc.StatusCode.INTERNAL
-                log.error("call.broke", method=label, exc_info=error)
+                log.error("request.broke", method=label, exc_info=error)
                 await context.abort_with_status(broken())
             finally:
                 took = time.perf_counter() - started
                 seconds.observe(took)
                 metrics.GRPC_REQUESTS.labels(label, code.name).inc()
                 if self._access_log:
-                    log.info("call", method=label, code=code.name, seconds=round(took, 6))
+                    log.info("grpc", method=label, code=code.name, ms=round(took * 1000, 2))
 
         return call
 

@@ -14,6 +14,7 @@ from services.domain.study import StudySpec
 from services.exports import MEDIA
 from services.pages import ListStudies
 
+from ..rest.events import EventsQuery
 from ..rest.studies import ExportQuery
 from .calls import CALLER, answer, idempotency, reply
 from .messages import read, take
@@ -70,7 +71,8 @@ class Studies(study_pb2_grpc.StudiesServicer):
         return answer(study_pb2.GetBestResponse, await self._services.trials.best(CALLER.get(), request.study))
 
     async def StreamEvents(self, request: study_pb2.StreamEventsRequest, context: Context) -> None:
-        events = await self._services.events.open(CALLER.get(), request.study, request.after)
+        after = read(request, EventsQuery, ENVELOPE).after
+        events = await self._services.events.open(CALLER.get(), request.study, after)
         async for event in events:
             if event is not None:  # HTTP/2 keeps the connection alive by itself
                 await context.write(answer(study_pb2.Event, event))

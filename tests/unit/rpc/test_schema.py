@@ -15,6 +15,7 @@ from google.protobuf.message import Message
 from pydantic import TypeAdapter, ValidationError
 from pydantic.fields import FieldInfo
 
+from api.rest.events import EventsQuery
 from api.rest.operations import WaitQuery
 from api.rest.studies import ExportQuery
 from api.rest.trials import NewTrials
@@ -74,6 +75,7 @@ REQUESTS: list[tuple[type[Message], type[Document], set[str]]] = [
     (trial_pb2.EvaluateRequest, Opening, ENVELOPE | {"outcomes"}),
     (operation_pb2.GetOperationRequest, WaitQuery, {"id"}),
     (study_pb2.ExportTrialsRequest, ExportQuery, ENVELOPE),
+    (study_pb2.StreamEventsRequest, EventsQuery, ENVELOPE),
 ]
 PAIRS = [(message, model, set[str]()) for message, model in RESOURCES] + REQUESTS
 INPUTS = {model for _, model, _ in REQUESTS} | {
