@@ -11,6 +11,8 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+import psutil
+
 from services.container import Services
 from services.domain.suggester import Spec
 from services.domain.trial import AskRequest, Trial
@@ -117,3 +119,11 @@ async def until(condition: Callable[[], bool], seconds: float = 60.0) -> None:
 def kill_at(marker: Path) -> None:
     """kill -9 of the process whose id stands in a file."""
     os.kill(int(marker.read_text()), signal.SIGKILL)
+
+
+def lives(pid: int) -> bool:
+    """Whether a process runs; one that is dead but not yet reaped does not."""
+    try:
+        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False

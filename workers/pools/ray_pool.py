@@ -102,7 +102,6 @@ class RayPool:
         await self._connect()
         await self._refresh()
         group = self._group(job)
-        group.schedule.grow(self._places(group.needs))
         return await group.schedule.run(job)
 
     async def forget(self, study: str) -> None:
@@ -155,15 +154,16 @@ class RayPool:
 
     async def _refresh(self, *, now: bool = False) -> None:
         """Look what the cluster has: nodes come and go."""
-        if self._ray is None:
+        if self._ray is None or (not now and time.monotonic() - self._refreshed < REFRESH_SECONDS):
             return
-        if now or time.monotonic() - self._refreshed > REFRESH_SECONDS:
-            self._refreshed = time.monotonic()
-            try:
-                self._resources = await self._blocking(self._ray.cluster_resources)
-            except Exception as error:  # as above
-                await self._disconnect()
-                raise RunnerLost(f"the Ray cluster does not answer: {type(error).__name__}") from error
+        self._refreshed = time.monotonic()
+        try:
+            self._resources = await self._blocking(self._ray.cluster_resources)
+        except Exception as error:  # as above
+            await self._disconnect()
+            raise RunnerLost(f"the Ray cluster does not answer: {type(error).__name__}") from error
+        for group in self._groups.values():
+            group.schedule.resize(self._places(group.needs))
 
     def _places(self, needs: _Needs) -> int:
         cpus = self._resources.get("CPU", 0.0) / needs.cpus if needs.cpus else math.inf

@@ -31,12 +31,14 @@ class _Place:
 
     Attributes:
         is_spare: only used for jobs that have waited too long elsewhere.
+        is_shut: takes no more jobs; what waits there is for the others.
         idle: ends what runs there when nothing came for a while.
     """
 
     index: int
     is_spare: bool
     queue: deque[_Waiting] = field(default_factory=deque)
+    is_shut: bool = False
     is_busy: bool = False
     idle: asyncio.TimerHandle | None = None
 
@@ -87,12 +89,19 @@ class Schedule:
 
     @property
     def places(self) -> int:
-        """Places that are not spare."""
-        return sum(not place.is_spare for place in self._places)
+        """Places that are not spare and take jobs."""
+        return sum(not (place.is_spare or place.is_shut) for place in self._places)
 
-    def grow(self, places: int) -> None:
-        """Have at least so many places (a schedule without spares)."""
+    def resize(self, places: int) -> None:
+        """Have so many places (in a schedule without spares); what the last ones hold is ended when they are idle."""
+        if places == self.places:
+            return
         self._places += [_Place(i, is_spare=False) for i in range(len(self._places), places)]
+        for place in self._places:
+            place.is_shut = place.index >= places
+            if place.is_shut and not place.is_busy:
+                self._give_up(place)
+        self._assign()
 
     async def run(self, job: Job) -> Answer:
         """Compute a job when its turn comes.
@@ -140,11 +149,11 @@ class Schedule:
         if self._is_closed:
             return
         for place in self._places:
-            if not place.is_busy and place.queue:
+            if place.queue and not place.is_busy and not place.is_shut:
                 self._start(place, place.queue.popleft())
         for place in self._places:
-            behind = [p for p in self._places if p.is_busy and p.queue]
-            if place.is_busy or not behind:
+            behind = [p for p in self._places if p.queue and (p.is_busy or p.is_shut)]
+            if place.is_busy or place.is_shut or not behind:
                 continue
             longest = min(behind, key=lambda p: p.queue[0].since)
             if not place.is_spare or time.monotonic() - longest.queue[0].since >= self._patience.spare:
@@ -180,6 +189,8 @@ class Schedule:
             place.is_busy = False
             self._assign()
             self._watch_idle(place)
+            if place.is_shut:
+                self._give_up(place)
 
     def _settle(self, study: str, index: int) -> None:
         self._homes[study] = index

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import os
 import signal
 import subprocess
@@ -18,6 +17,7 @@ import pytest
 
 from tests.support.jobs import job, told
 from tests.support.servers import wait_for
+from tests.support.stage import lives
 from tests.support.troublesome import SOURCE
 from workers.pools.local_pool import LocalPool
 from workers.pools.pool import (
@@ -193,13 +193,7 @@ def test_processes_die_with_a_parent_that_is_killed() -> None:
         assert psutil.pid_exists(child)
         parent.kill()
         parent.wait()
-        wait_for(lambda: not _lives(child), what="the child's end")
-
-
-def _lives(pid: int) -> bool:
-    with contextlib.suppress(psutil.NoSuchProcess):
-        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
-    return False
+        wait_for(lambda: not lives(child), what="the child's end")
 
 
 def test_the_pool_imports_nothing_heavy() -> None:
