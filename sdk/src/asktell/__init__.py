@@ -1,0 +1,58 @@
+"""asktell: black-box optimisation as a service. Ask for trials, tell their values.
+
+study = asktell.Client().create_study("demo", {"x": asktell.Float(-5, 5)}, minimize="loss")
+study.optimize(lambda p: {"loss": p["x"] ** 2}, trials=50, parallel=4)
+print(study.best.parameters)
+"""
+
+from .client import Client
+from .documents import Event, Limits
+from .errors import (
+    AsktellError,
+    Conflict,
+    Exhausted,
+    FieldError,
+    Forbidden,
+    Infeasible,
+    Invalid,
+    NotActive,
+    NotFound,
+    Pruned,
+    Stale,
+    Unauthenticated,
+    Unavailable,
+)
+from .space import Bool, Categorical, Float, Int, Ordinal, Parameter, Permutation, Text, Tokens, Vector
+from .study import Study
+from .trial import Trial
+
+__all__ = [
+    "AsktellError",
+    "Bool",
+    "Categorical",
+    "Client",
+    "Conflict",
+    "Event",
+    "Exhausted",
+    "FieldError",
+    "Float",
+    "Forbidden",
+    "Infeasible",
+    "Int",
+    "Invalid",
+    "Limits",
+    "NotActive",
+    "NotFound",
+    "Ordinal",
+    "Parameter",
+    "Permutation",
+    "Pruned",
+    "Stale",
+    "Study",
+    "Text",
+    "Tokens",
+    "Trial",
+    "Unauthenticated",
+    "Unavailable",
+    "Vector",
+]

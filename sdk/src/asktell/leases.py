@@ -59,8 +59,8 @@ class Leases(Generic[H]):
         with self._lock:
             return [trial for lease in self._leases.values() if (trial := lease.trial()) is not None]
 
-    def due(self) -> tuple[list[H], float | None]:
-        """The trials due now, and the seconds until the next one; None where nothing is held."""
+    def due(self) -> list[H]:
+        """The trials due now."""
         now = time.monotonic()
         with self._lock:
             self._leases = {key: lease for key, lease in self._leases.items() if lease.trial() is not None}
@@ -69,8 +69,13 @@ class Leases(Generic[H]):
                 if lease.due <= now:
                     lease.due = now + lease.every
                     found.append(lease.trial())
-            wait = min((lease.due - now for lease in self._leases.values()), default=None)
-        return [trial for trial in found if trial is not None], wait
+        return [trial for trial in found if trial is not None]
+
+    def wait_seconds(self) -> float | None:
+        """The seconds until the next one is due; None where nothing is held."""
+        with self._lock:
+            soonest = min((lease.due for lease in self._leases.values() if lease.trial() is not None), default=None)
+        return None if soonest is None else max(0.0, soonest - time.monotonic())
 
     def soon(self, trial: H) -> None:
         """It went wrong: try again well before the lease ends."""
@@ -125,18 +130,18 @@ class LeaseThread(Generic[H]):
 
     def _run(self) -> None:
         while True:
-            due, wait = self._leases.due()
-            for trial in due:
-                self._keep(trial)
-            del due  # a trial must not be kept alive by this frame
-            trial = None  # type: ignore[assignment]
+            self._keep_due()
             with self._wake:
-                if self._is_closed:
-                    return
-                if wait is None and not self._leases.held():
+                wait = None if self._is_closed else self._leases.wait_seconds()
+                if wait is None:
                     self._thread = None
                     return
                 self._wake.wait(wait)
+
+    def _keep_due(self) -> None:
+        # A function of its own: no name here may keep a trial alive while the thread sleeps.
+        for trial in self._leases.due():
+            self._keep(trial)
 
     def _keep(self, trial: H) -> None:
         try:
@@ -179,15 +184,16 @@ class LeaseTask(Generic[H]):
     async def _run(self) -> None:
         while True:
             self._wake.clear()
-            due, wait = self._leases.due()
-            for trial in due:
-                await self._keep(trial)
-            del due
-            trial = None  # type: ignore[assignment]
-            if wait is None and not self._leases.held():
+            await self._keep_due()
+            wait = self._leases.wait_seconds()
+            if wait is None:
                 return
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._wake.wait(), wait)
+
+    async def _keep_due(self) -> None:
+        for trial in self._leases.due():
+            await self._keep(trial)
 
     async def _keep(self, trial: H) -> None:
         try:
