@@ -4,8 +4,9 @@ A document is what REST reads and writes: numbers as numbers, states as short lo
 fields have the names of the message's fields. What each message needs is worked out once and kept as closures.
 
 - message → document: what is not set is left out, so that the document's own defaults and checks apply; zeros of fields
-  without presence count as not set. Whole numbers become ints. NaN and infinities become their names, as in proto3's JSON,
-  which no number field takes; in free values (`google.protobuf.Value`) they are refused here.
+  without presence count as not set, a required list or map is empty then. Whole numbers become ints. NaN and infinities
+  become their names, as in proto3's JSON, which no number field takes; in free values (`google.protobuf.Value`) they are
+  refused here.
 - document → message: from a dict or straight from a pydantic document; None is left out.
 """
 
@@ -17,6 +18,7 @@ from functools import cache
 from typing import Any, TypeVar
 
 import orjson
+from google.api import field_behavior_pb2
 from google.protobuf.descriptor import Descriptor, EnumDescriptor, FieldDescriptor
 from google.protobuf.message import Message
 
@@ -240,9 +242,15 @@ def _taker(descriptor: Descriptor) -> Take:
     if descriptor.full_name == _STRUCT:
         return _take_struct
     plan: dict[int, tuple[str, Take | None]] = {f.number: (f.name, _field_taker(f)) for f in descriptor.fields}
+    # An empty list or map is not sent, so where one is required its absence means empty.
+    empty: list[tuple[str, Callable[[], Any]]] = [
+        (f.name, dict if _map_value(f) is not None else list)
+        for f in descriptor.fields
+        if f.is_repeated and field_behavior_pb2.REQUIRED in f.GetOptions().Extensions[field_behavior_pb2.field_behavior]
+    ]
 
     def take_fields(message: Any) -> dict[str, Any]:
-        found = {}
+        found: dict[str, Any] = {name: make() for name, make in empty}
         for field, value in message.ListFields():
             name, take_field = plan[field.number]
             found[name] = value if take_field is None else take_field(value)
