@@ -115,6 +115,8 @@ async def _start_rest(
     listener = socket.create_server(
         (settings.host, settings.port), family=socket.AF_INET6 if ":" in settings.host else socket.AF_INET, backlog=2048
     )
+    # Head and body of an answer are two writes: with Nagle on, the second waits 40 ms for the first one's delayed ACK.
+    listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     config = uvicorn.Config(
         app, log_config=None, access_log=False, loop="none", http="httptools", lifespan="off", server_header=False,
         timeout_graceful_shutdown=GRACE_SECONDS, timeout_keep_alive=65,

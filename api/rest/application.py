@@ -47,9 +47,9 @@ def build(
     app.state.services = services
     app.state.settings = settings
     app.state.suggesters = suggesters_alive
-    routes = [route for part in PARTS for route in part.routes]
     # `{number}:receipt` before `{number}`, which would take the verb for a part of the number.
-    app.router.routes.extend(sorted(routes, key=lambda route: "}:" not in route.path))
+    routes = sorted((r for part in PARTS for r in part.routes), key=lambda route: "}:" not in route.path)
+    app.router.routes.extend(routes)
     app.router.routes.extend(health.routes)
     app.add_exception_handler(AsktellError, problems.on_ours)
     app.add_exception_handler(problems.TooLarge, problems.on_too_large)

@@ -11,6 +11,7 @@ from ..domain.errors import NotFound
 from ..domain.study import StudySpec, StudyState
 from ..domain.trial import TrialState
 from . import events, studies, trials
+from .engine import pipelined
 from .events import EventRecord
 from .records import Progress, StudyRecord, TrialRecord
 from .studies import SpecCache
@@ -183,8 +184,9 @@ class StudyWork:
 
     def flush(self) -> None:
         """Send everything; the transaction may commit then."""
-        self.write()
         self.progress.updated_at = self.now
-        studies.update_progress(self.connection, self.progress)
-        if self._is_study_changed:
-            studies.update_study(self.connection, self.study)
+        with pipelined(self.connection):
+            self.write()
+            studies.update_progress(self.connection, self.progress)
+            if self._is_study_changed:
+                studies.update_study(self.connection, self.study)
