@@ -5,6 +5,9 @@ study.optimize(lambda p: {"loss": p["x"] ** 2}, trials=50, parallel=4)
 print(study.best.parameters)
 """
 
+from .async_client import AsyncClient
+from .async_study import AsyncStudy
+from .async_trial import AsyncTrial
 from .client import Client
 from .documents import Event, Limits
 from .errors import (
@@ -28,6 +31,9 @@ from .trial import Trial
 
 __all__ = [
     "AsktellError",
+    "AsyncClient",
+    "AsyncStudy",
+    "AsyncTrial",
     "Bool",
     "Categorical",
     "Client",
