@@ -266,6 +266,7 @@ class Evaluation:
         except (Conflict, NotFound):  # ended or taken away by somebody else: another may come in its place
             self._out.discard(number)
             self._changed.set()
+            self._has_outcomes.set()  # it may have been the last one that a finished study waited for
         except Unavailable:
             log.warning("lease.not_extended", study=self._study, trial=number)
 

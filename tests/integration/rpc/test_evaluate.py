@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from typing import Any
 
 import grpc
 import grpc.aio
@@ -13,6 +14,7 @@ from asktell.v1 import study_pb2, trial_pb2
 from api.rpc import evaluation
 from api.rpc.server import GrpcServer
 from services.container import Services
+from services.domain.errors import Unavailable
 from tests.support.grpc_client import Client, refused
 
 Stream = grpc.aio.StreamStreamCall[trial_pb2.EvaluateRequest, trial_pb2.EvaluateResponse]
@@ -169,6 +171,42 @@ async def test_a_paused_study_says_so_and_takes_what_is_out(client: Client) -> N
     assert (await heard(stream)).results[0].status == 200
     assert "paused" in (await heard(stream)).done.reason
     assert await asyncio.wait_for(stream.read(), 20) is grpc.aio.EOF
+
+
+async def test_a_finished_study_does_not_wait_for_a_trial_that_is_gone(client: Client) -> None:
+    name = await client.create()
+    stream = await opened(client, name, running=2, lease_seconds=1)
+    first, second = await trials(stream, 2)
+    await client.studies.CompleteStudy(study_pb2.CompleteStudyRequest(study=name))
+    await stream.write(trial_pb2.EvaluateRequest(outcomes=[outcome(first.number)]))
+    await client.trials.CancelTrial(trial_pb2.CancelTrialRequest(study=name, number=second.number))
+    async with asyncio.timeout(20):
+        while await stream.read() is not grpc.aio.EOF:
+            pass
+    assert await stream.code() is grpc.StatusCode.OK
+
+
+async def test_a_stream_outlives_a_database_that_is_away(
+    client: Client, services: Services, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    name = await client.create()
+    monkeypatch.setattr(evaluation, "RETRY_SECONDS", 0.05)
+    write, away = services.transactions.on_study, [3, 3]
+
+    async def on_study(*arguments: Any) -> Any:
+        if away[0]:
+            away[0] -= 1
+            raise Unavailable
+        return await write(*arguments)
+
+    monkeypatch.setattr(services.transactions, "on_study", on_study)
+    stream = await opened(client, name)
+    (trial,) = await trials(stream, 1)
+    assert away.pop(0) == 0
+    await stream.write(trial_pb2.EvaluateRequest(running=0, outcomes=[outcome(trial.number)]))
+    assert (await heard(stream)).results[0].status == 200
+    assert away == [0]
+    stream.cancel()
 
 
 @pytest.mark.parametrize(
