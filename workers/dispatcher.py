@@ -93,6 +93,7 @@ class Dispatcher:
 
     async def start(self) -> None:
         """Begin to look for work; returns at once."""
+        await self._pool.start()
         self._loop = asyncio.create_task(self._watch())
 
     async def is_alive(self) -> bool:

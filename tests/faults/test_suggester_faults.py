@@ -102,14 +102,22 @@ async def test_killed_in_mid_suggestion_the_sequence_is_the_same_as_undisturbed(
     assert await stage.events(disturbed, "study.suggester_failed") == []
 
 
-async def test_two_dispatchers_give_the_same_sequences_as_one(stage: Stage) -> None:
-    alone = await stage.dispatcher()
-    expected = await stage.tune(await stage.study(), 8)
-    await alone.close()
-    for _ in range(2):
-        await stage.dispatcher()
-    studies = [await stage.study() for _ in range(4)]
-    assert await asyncio.gather(*(stage.tune(study, 8) for study in studies)) == [expected] * 4
+async def test_two_dispatchers_give_the_same_sequences_as_one(database: str) -> None:
+    async with staged(database) as stage:
+        alone = await stage.dispatcher()
+        expected = await stage.tune(await stage.study(), 8)
+        await alone.close()
+        for _ in range(2):
+            await stage.dispatcher()
+        studies = [await stage.study() for _ in range(4)]
+        assert await asyncio.gather(*(stage.tune(study, 8) for study in studies)) == [expected] * 4
+
+
+async def test_a_crowd_of_busy_studies_leaves_none_behind(stage: Stage) -> None:
+    await stage.dispatcher()
+    studies = [await stage.study() for _ in range(20)]
+    found = await asyncio.gather(*(stage.tune(study, 3) for study in studies))
+    assert found == [found[0]] * 20
 
 
 async def test_a_dispatcher_that_comes_too_late_writes_nothing(stage: Stage, tmp_path: Path) -> None:

@@ -70,6 +70,9 @@ class LocalPool:
         """Of the processes that live now."""
         return [process.pid for process in self._processes.values()]
 
+    async def start(self) -> None:
+        """Nothing: a process starts in a second, and a server whose studies need none shall hold none."""
+
     async def run(self, job: Job) -> Result | NeedsHistory:
         """Compute a job in its study's process, or in an idle one."""
         return await self._schedule.run(job)

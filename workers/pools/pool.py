@@ -111,6 +111,10 @@ class Pool(Protocol):
         """Jobs that run at one time."""
         ...
 
+    async def start(self) -> None:
+        """Get ready ahead of the first job, in the background; returns at once."""
+        ...
+
     async def run(self, job: Job) -> Result | NeedsHistory:
         """Compute; jobs of one study never overlap (their caller sees to that).
 

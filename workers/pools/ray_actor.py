@@ -7,7 +7,7 @@ import os
 import threading
 
 from .pool import Job, NeedsHistory, Result
-from .runner import SINGLE_THREAD, Runner, answer, finder
+from .runner import Runner, answer, finder
 
 WATCH_SECONDS = 0.2
 REACTION_SECONDS = 5.0
@@ -23,8 +23,6 @@ class Actor:
     """
 
     def __init__(self, source: str, memory_bytes: int) -> None:
-        os.environ.update(SINGLE_THREAD)  # for what loads later, such as torch
-        _limit_loaded_threads()
         self._runner = Runner(finder(source))
         self._memory_bytes = memory_bytes
 
@@ -68,13 +66,6 @@ class _Watched:
                 if not self._is_over.wait(REACTION_SECONDS):
                     os._exit(1)
                 return
-
-
-def _limit_loaded_threads() -> None:
-    """One thread for the numerical libraries that Ray's own worker has loaded already."""
-    from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
-
-    threadpool_limits(1)
 
 
 def _resident_bytes() -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import math
 import os
 import secrets
@@ -88,6 +89,7 @@ class RayPool:
         self._refreshed = -math.inf
         self._connecting = asyncio.Lock()
         self._is_closed = False
+        self._starting: asyncio.Task[None] | None = None
         # Every call that may block Ray's client runs in this one thread, which lives as long as the pool: the cluster that
         # it starts ends with it.
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="asktell-ray")
@@ -96,6 +98,16 @@ class RayPool:
     def capacity(self) -> int:
         """Jobs that run at one time; one before the cluster is known."""
         return self._places(_Needs(1.0, 0.0))
+
+    async def start(self) -> None:
+        """Join or start the cluster in the background: it takes ten seconds that the first ask need not wait."""
+
+        async def ahead() -> None:
+            with contextlib.suppress(RunnerLost):  # it is said in the log, and the first job tries again
+                await self._connect()
+                await self._refresh()
+
+        self._starting = asyncio.create_task(ahead())
 
     async def run(self, job: Job) -> Result | NeedsHistory:
         """Compute a job in its study's actor."""
@@ -120,6 +132,8 @@ class RayPool:
                 await self._end(group, index)
         for group in self._groups.values():
             await group.schedule.finished()
+        if self._starting is not None:
+            await asyncio.gather(self._starting, return_exceptions=True)
         async with self._connecting:
             await self._disconnect()
         self._thread.shutdown(wait=False)
