@@ -222,7 +222,7 @@ class AsyncStudy(StudyFields):
         """
         retrying, failures = self._client._retrying, 0
         while True:
-            with contextlib.suppress(ConnectionBroke):
+            with contextlib.suppress(ConnectionBroke, Unavailable):
                 headers = {} if after is None else {"Last-Event-ID": str(after)}
                 request = flows.Request("GET", study_path(self.id, "/events"), headers=headers)
                 try:

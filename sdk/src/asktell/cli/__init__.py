@@ -81,5 +81,11 @@ def _root() -> None:
 
 
 def main() -> None:
-    """Run the command line."""
-    app(prog_name="asktell")
+    """Run the command line. An error of the service ends it with 1 and a sentence."""
+    from asktell.errors import AsktellError
+
+    try:
+        app(prog_name="asktell")
+    except AsktellError as error:
+        lines = [f"  {place.pointer}: {place.message}" for place in error.errors[1:]]
+        raise SystemExit("\n".join([f"asktell: {error.detail}", *lines])) from None
