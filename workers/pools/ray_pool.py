@@ -25,6 +25,7 @@ START_SECONDS = 120.0
 KILL_SECONDS = 10.0
 REFRESH_SECONDS = 10.0
 IDLE_SECONDS = 300.0
+RETRY_SECONDS = 5.0
 STORE_BYTES = 256 * 2**20
 
 PRIVATE = {
@@ -87,6 +88,7 @@ class RayPool:
         self._ray: Any = None
         self._resources: dict[str, float] = {}
         self._refreshed = -math.inf
+        self._retry_at = -math.inf
         self._connecting = asyncio.Lock()
         self._is_closed = False
         self._starting: asyncio.Task[None] | None = None
@@ -147,10 +149,13 @@ class RayPool:
                 raise RunnerLost("the pool is closed")
             if self._ray is not None:
                 return
+            if time.monotonic() < self._retry_at:
+                raise RunnerLost("the Ray cluster did not answer a moment ago")
             started = time.monotonic()
             try:
                 self._ray = await self._blocking(_connected, self._address, self._most)
             except Exception as error:  # Ray raises of every kind here; the dispatcher tries again
+                self._retry_at = time.monotonic() + RETRY_SECONDS
                 log.warning("ray.away", address=self._address, error=f"{type(error).__name__}: {error}"[:500])
                 raise RunnerLost(f"the Ray cluster does not answer: {type(error).__name__}") from error
             log.info("ray.connected", address=self._address, seconds=round(time.monotonic() - started, 1))

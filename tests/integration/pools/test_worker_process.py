@@ -38,7 +38,7 @@ def answers(port: int, path: str) -> bool:
     """Whether a page of the worker is there."""
     try:
         with urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", timeout=2) as answer:
-            return answer.status == 200
+            return bool(answer.status == 200)
     except OSError:
         return False
 
