@@ -26,7 +26,7 @@ from .studies import StudyFinder
 from .transactions import Transactions
 
 POLL_SECONDS = 1.0
-GRACE = timedelta(seconds=30)
+GRACE = timedelta(seconds=10)
 OPERATION_KEPT = timedelta(hours=24)
 
 
