@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import signal
 import sys
 from typing import Annotated, Any
@@ -17,7 +18,7 @@ from .output import show, trial_row
 app = typer.Typer()
 
 
-@app.command(context_settings={"allow_interspersed_args": False})
+@app.command()
 def run(
     study: StudyName,
     command: Annotated[list[str], typer.Argument(help="After `--`: the command, with {parameter} in its arguments.")],
@@ -55,6 +56,8 @@ def run(
     `step` is a report; where the study says so, the command is stopped early. A command that fails has its last words
     told as feedback.
     """
+    if "{" not in command[0] and shutil.which(command[0]) is None:
+        raise typer.BadParameter(f"there is no program {command[0]!r}")
     signal.signal(signal.SIGTERM, _interrupt)
     with connect(url, api_key, worker) as client:
         found = client.study(study)
