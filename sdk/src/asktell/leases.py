@@ -117,6 +117,8 @@ class LeaseThread(Generic[H]):
     def drop(self, trial: H) -> None:
         """Hold it no more."""
         self._leases.drop(trial)
+        with self._wake:
+            self._wake.notify()
 
     def held(self) -> list[H]:
         """The trials that are held."""
@@ -169,6 +171,7 @@ class LeaseTask(Generic[H]):
     def drop(self, trial: H) -> None:
         """Hold it no more."""
         self._leases.drop(trial)
+        self._wake.set()
 
     def held(self) -> list[H]:
         """The trials that are held."""

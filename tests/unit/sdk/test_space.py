@@ -1,0 +1,58 @@
+"""Python's parameters are the contract's."""
+
+from __future__ import annotations
+
+from dataclasses import fields
+from typing import Any, get_args
+
+import asktell
+import pytest
+from asktell.space import documents
+from pydantic import TypeAdapter
+
+from services.domain import parameters as domain
+
+KINDS = {
+    asktell.Float: asktell.Float(0.1, 1, scale="log", default=0.5, when={"mode": "a"}),
+    asktell.Int: asktell.Int(1, 9, step=2, default=3),
+    asktell.Bool: asktell.Bool(default=True),
+    asktell.Categorical: asktell.Categorical(["a", 1, None, False], default="a"),
+    asktell.Ordinal: asktell.Ordinal((1, 2, 4)),
+    asktell.Vector: asktell.Vector(3, -1, 1, default=(0, 0, 0)),
+    asktell.Tokens: asktell.Tokens(["x", "y"], max_length=4, min_length=1),
+    asktell.Permutation: asktell.Permutation(["a", "b", "c"]),
+    asktell.Text: asktell.Text(initial=["Say {x}"], task="greet", placeholders=["{x}"], max_length=100),
+}
+DOMAIN = {kind.model_fields["type"].annotation: kind for kind in get_args(get_args(domain.Parameter)[0])}
+BY_TYPE = {get_args(literal)[0]: kind for literal, kind in DOMAIN.items()}
+
+
+@pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.__name__)
+def test_every_field_of_the_contract_can_be_given(kind: type[asktell.Parameter]) -> None:
+    assert {field.name for field in fields(kind)} | {"type"} == set(BY_TYPE[kind.type].model_fields)
+
+
+@pytest.mark.parametrize("parameter", KINDS.values(), ids=lambda parameter: parameter.type)
+def test_what_is_written_is_what_the_service_reads(parameter: asktell.Parameter) -> None:
+    document = parameter.document("p")
+    read: Any = TypeAdapter(domain.Parameter).validate_python(document, strict=False)
+    assert read.type == parameter.type
+    assert document.items() <= read.model_dump(mode="json").items()
+
+
+def test_no_kind_is_missing() -> None:
+    assert {kind.type for kind in KINDS} == set(BY_TYPE)
+
+
+def test_a_space_is_a_mapping_or_a_list() -> None:
+    given: list[Any] = [asktell.Bool(name="a"), {"name": "b", "type": "bool"}]
+    assert documents(given) == documents({"a": asktell.Bool(), "b": {"type": "bool"}})
+
+
+def test_one_value_is_enough_for_a_condition() -> None:
+    assert asktell.Bool(when={"a": "x", "b": [1, 2]}).document("p")["when"] == {"a": ["x"], "b": [1, 2]}
+
+
+def test_a_parameter_in_a_list_needs_a_name() -> None:
+    with pytest.raises(asktell.Invalid, match="needs its name"):
+        documents([asktell.Float(0, 1)])
