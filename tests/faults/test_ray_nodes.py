@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -19,10 +20,10 @@ TOKEN = "c0ffee" * 8
 
 
 @pytest.fixture
-def cluster(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+def cluster() -> Iterator[Any]:
     """A head and a second node, one core each, on loopback, with a token."""
     for name, value in (PRIVATE | {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": TOKEN}).items():
-        monkeypatch.setenv(name, value)
+        os.environ.setdefault(name, value)  # and left there: Ray keeps the first token that a process has seen
     from ray.cluster_utils import Cluster
 
     found: Any = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
