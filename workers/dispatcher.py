@@ -20,7 +20,7 @@ from typing import Final
 import structlog
 
 from services.domain import blob as blobs
-from services.domain.errors import AsktellError
+from services.domain.errors import AsktellError, Unavailable
 from services.domain.suggester import Blob, Spec, Suggestion
 from services.suggesting import Claim, Suggesting
 from services.wakeups import Wakeups
@@ -137,7 +137,7 @@ class Dispatcher:
         """Queue the studies that are due, whether or not a wake-up named them; False while the database is away."""
         try:
             due = await self._suggesting.due(limit=10 * self._most)
-        except AsktellError as error:
+        except Unavailable as error:
             self._note_away(error)
             return False
         except Exception:  # this loop must outlive whatever a driver may raise
@@ -152,7 +152,7 @@ class Dispatcher:
         self._fill()
         return True
 
-    def _note_away(self, error: AsktellError) -> None:
+    def _note_away(self, error: Unavailable) -> None:
         if not self._is_away:
             self._is_away = True
             log.warning("database.away", owner=self.owner, error=error.detail)
@@ -184,7 +184,7 @@ class Dispatcher:
             if claim is None:
                 return
             await self._serve_claim(claim)
-        except AsktellError as error:
+        except Unavailable as error:
             self._note_away(error)
         except Exception:  # one study's trouble must not end the others
             log.exception("dispatcher.failed", study=study)
@@ -304,7 +304,7 @@ class Dispatcher:
             try:
                 is_written = await self._suggesting.commit(held.claim, suggestions, blob, seconds)
                 break
-            except AsktellError as error:
+            except Unavailable as error:
                 self._note_away(error)
                 if loop.time() > deadline:
                     raise
