@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import asktell
 import pytest
 from asktell.errors import BY_KIND, from_problem
@@ -10,7 +12,7 @@ from services.answers import STATUS
 from services.domain import errors as domain
 
 
-def _all(kind: type) -> list[type]:
+def _all(kind: type[Any]) -> list[type[Any]]:
     return [kind, *(found for child in kind.__subclasses__() for found in _all(child))]
 
 

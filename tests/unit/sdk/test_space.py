@@ -12,7 +12,7 @@ from pydantic import TypeAdapter
 
 from services.domain import parameters as domain
 
-KINDS = {
+KINDS: dict[type[asktell.Parameter], asktell.Parameter] = {
     asktell.Float: asktell.Float(0.1, 1, scale="log", default=0.5, when={"mode": "a"}),
     asktell.Int: asktell.Int(1, 9, step=2, default=3),
     asktell.Bool: asktell.Bool(default=True),
