@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import subprocess
 import sys
 from pathlib import Path
@@ -9,7 +10,7 @@ from typing import Any
 
 import pytest
 import typer
-from asktell.cli import files
+from asktell.cli import CLIENT, files
 from asktell.cli.commands import Template, split
 
 PARAMETERS: list[dict[str, Any]] = [{"name": name} for name in ("lr", "momentum", "layers", "flag")]
@@ -62,6 +63,16 @@ def test_a_line_has_metrics_and_more() -> None:
     assert split({"step": 3, "loss": 0.5, "path": "x", "ok": True}) == ({"loss": 0.5}, {"path": "x", "ok": True})
     assert split({"metrics": {"loss": 1}, "cost": 2}) == ({"loss": 1}, {"cost": 2})
     assert split({"loss": 1, "cost": 2}) == ({"loss": 1}, {"cost": 2})
+
+
+@pytest.mark.parametrize("name", CLIENT)
+def test_every_option_can_be_given_in_the_environment(name: str) -> None:
+    command = typer.main.get_command(importlib.import_module(f"asktell.cli.{name}").app)
+    commands = list(getattr(command, "commands", {}).values()) or [command]
+    options = [option for found in commands for option in found.params if option.param_type_name == "option"]
+    options = [option for option in options if not {"help", "install_completion", "show_completion"} & {option.name}]
+    assert options
+    assert [option.name for option in options if not str(option.envvar).startswith("ASKTELL_")] == []
 
 
 def test_help_of_the_root_loads_no_command() -> None:
