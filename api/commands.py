@@ -38,7 +38,9 @@ def serve(
     import uvloop
     from pydantic import ValidationError
 
-    from . import app, logs
+    from services import logs
+
+    from . import app
     from .settings import Settings
 
     given = {name: value for name, value in locals().items() if name in Settings.model_fields}

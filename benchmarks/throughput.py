@@ -1,6 +1,6 @@
-"""Ask + tell cycles a second on Postgres and SQLite, over REST and gRPC, beside Optuna on the same Postgres and pgbench as the limit.
+"""Ask + tell cycles a second on Postgres and SQLite, over REST and gRPC, beside Optuna on the same Postgres and pgbench.
 
-`python benchmarks/throughput.py [--quick]` prints a table, writes `benchmarks/results/throughput.json` and a plot beside it. Load runs in
+`python benchmarks/throughput.py [--quick]` prints a table, writes `benchmarks/results/throughput.json` and a plot. Load runs in
 a process of its own; on two cores it takes its share from the server.
 """
 
@@ -66,7 +66,9 @@ def new_study(server: Server, name: str, trials: int) -> str:
     return name
 
 
-def measure(server: Server, database: str, sizes: tuple[int, ...], seconds: float, repeats: int) -> list[dict[str, Any]]:
+def measure(
+    server: Server, database: str, sizes: tuple[int, ...], seconds: float, repeats: int
+) -> list[dict[str, Any]]:
     """Every row of one database. Sizes are measured in turn, again and again, so that the machine's mood hits all alike."""
     studies = {size: new_study(server, f"{database}-{size}", size) for size in sizes}
     rows: list[dict[str, Any]] = []
@@ -141,10 +143,18 @@ def plot(rows: list[dict[str, Any]], path: Path) -> None:
         for kind in ("rest", "grpc"):
             points = [r for r in rows if r["database"] == database and r["kind"] == kind and r["trials"] == 0]
             if points:
-                axes.plot([r["clients"] for r in points], [r["per_second"] for r in points], "o-", label=f"{kind}, {database}")
+                axes.plot(
+                    [r["clients"] for r in points], [r["per_second"] for r in points], "o-", label=f"{kind}, {database}"
+                )
     peer = [r for r in rows if r["kind"] == "optuna"]
     axes.plot([r["clients"] for r in peer], [r["per_second"] for r in peer], "s--", label="Optuna, postgres")
-    axes.set(xscale="log", yscale="log", xlabel="clients", ylabel="ask + tell cycles per second", title="Throughput, random search")
+    axes.set(
+        xscale="log",
+        yscale="log",
+        xlabel="clients",
+        ylabel="ask + tell cycles per second",
+        title="Throughput, random search",
+    )
     axes.set_xticks(CLIENTS, [str(c) for c in CLIENTS])
     axes.grid(alpha=0.3)
     axes.legend()

@@ -47,9 +47,10 @@ def worker(
     log_level: Annotated[str, _option("LOG_LEVEL", "debug, info, warning or error")] = "info",
 ) -> None:
     """Compute suggestions for the servers that share this database."""
+    from services import logs
     from services.domain.errors import AsktellError
 
-    from . import logs, main
+    from . import main
 
     if log_level not in ("debug", "info", "warning", "error"):
         raise typer.BadParameter("--log-level is debug, info, warning or error")

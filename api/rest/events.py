@@ -3,27 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from typing import Annotated
 
-from pydantic import Field
 from starlette.responses import Response, StreamingResponse
 
 from services.answers import Event
-from services.domain.document import Document
 from services.domain.errors import Invalid
+from services.requests import EventsQuery
 
 from .calls import Call, Routes
 
 routes = Routes("events")
-
-
-class EventsQuery(Document):
-    """Where to begin."""
-
-    after: Annotated[int, Field(ge=0, le=2**53)] | None = Field(
-        default=None,
-        description="The last `seq` already seen; the header Last-Event-ID wins. From the first on if absent.",
-    )
 
 
 @routes.add("GET", "/studies/{study}/events", query=EventsQuery, answers={200: None}, media="text/event-stream")

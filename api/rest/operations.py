@@ -2,23 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Annotated
-
-from pydantic import Field
 from starlette.responses import Response
 
 from services.answers import Operation
-from services.domain.document import Document
+from services.requests import WaitQuery
 
 from .calls import Call, Routes, answer
 
 routes = Routes("operations")
-
-
-class WaitQuery(Document):
-    """How long to wait."""
-
-    wait_seconds: Annotated[float, Field(ge=0, le=600)] = 0.0
 
 
 @routes.add("GET", "/operations/{id}", query=WaitQuery, answers={200: Operation})

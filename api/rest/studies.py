@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Literal
-
 from starlette.responses import Response, StreamingResponse
 
 from services.answers import BestAnswer, StudyPage
-from services.domain.document import Document
 from services.domain.study import Study, StudySpec
 from services.exports import MEDIA
 from services.pages import ListStudies
+from services.requests import ExportQuery
 
 from .calls import Call, Routes, answer, reply
 from .examples import STUDY, STUDY_PATCH
@@ -83,12 +81,6 @@ async def complete_study(call: Call) -> Response:
 async def get_best(call: Call) -> Response:
     """Read the best feasible trial, or the Pareto set."""
     return answer(await call.services.trials.best(call.caller, call.study))
-
-
-class ExportQuery(Document):
-    """How to write the trials."""
-
-    format: Literal["json", "csv", "parquet"] = "json"
 
 
 @routes.add("GET", "/studies/{study}/export", query=ExportQuery, answers={200: None})

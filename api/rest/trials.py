@@ -2,15 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Annotated
-
-from pydantic import Field
 from starlette.responses import Response
 
 from services.answers import AskAnswer, HeartbeatAnswer, Receipt, ReportAnswer, TellAnswer, TrialPage
-from services.domain.document import Document
 from services.domain.trial import (
-    MAX_BATCH,
     AskRequest,
     HeartbeatRequest,
     NewTrial,
@@ -21,17 +16,12 @@ from services.domain.trial import (
     TrialPatch,
 )
 from services.pages import ListTrials
+from services.requests import NewTrials
 
 from .calls import Call, Routes, answer, reply
 from .examples import ASK, ENQUEUE, REPORT, TELL, TELL_MANY
 
 routes = Routes("trials")
-
-
-class NewTrials(Document):
-    """Many trials: all or none."""
-
-    trials: Annotated[tuple[NewTrial, ...], Field(min_length=1, max_length=MAX_BATCH)]
 
 
 @routes.add(

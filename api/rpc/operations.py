@@ -8,8 +8,8 @@ import grpc.aio
 from asktell.v1 import operation_pb2, operation_pb2_grpc, trial_pb2
 
 from services.container import Services
+from services.requests import WaitQuery
 
-from ..rest.operations import WaitQuery
 from .calls import CALLER, answer
 from .messages import read
 

@@ -13,9 +13,8 @@ from services.container import Services
 from services.domain.study import StudySpec
 from services.exports import MEDIA
 from services.pages import ListStudies
+from services.requests import EventsQuery, ExportQuery
 
-from ..rest.events import EventsQuery
-from ..rest.studies import ExportQuery
 from .calls import CALLER, answer, idempotency, reply
 from .messages import read, take
 

@@ -21,8 +21,8 @@ from services.domain.trial import (
     TrialPatch,
 )
 from services.pages import ListTrials
+from services.requests import NewTrials
 
-from ..rest.trials import NewTrials
 from .calls import CALLER, answer, idempotency, reply
 from .evaluation import Evaluation, Releases
 from .messages import read, take

@@ -14,7 +14,7 @@ PANELS = [
     ("Time of a suggestion, p90", 'histogram_quantile(0.9, sum by (le, suggester) (rate(asktell_suggest_seconds_bucket[5m])))', "s"),
     ("Suggestions that broke", 'sum by (suggester, kind) (rate(asktell_suggest_failures_total[5m]))', "ops"),
     ("Transactions, p99", 'histogram_quantile(0.99, sum by (le) (rate(asktell_transaction_seconds_bucket[5m])))', "s"),
-    ("Operations in a transaction", 'rate(asktell_transaction_operations_sum[1m]) / rate(asktell_transaction_operations_count[1m])', "short"),
+    ("Suggestion time p90", "histogram_quantile(0.9, sum by (le, suggester) (rate(asktell_suggest_seconds_bucket[5m])))", "s"),
     ("gRPC calls per second", 'sum by (method, code) (rate(asktell_grpc_requests_total[1m]))', "reqps"),
 ]  # fmt: skip
 

@@ -106,6 +106,9 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("study_id", "number", "step", name="pk_measurements"),
     )
     op.create_index("ix_measurements_study_id_step_value", "measurements", ["study_id", "step", "value"], unique=False)
+    op.create_index(
+        "ix_measurements_study_id_step_number", "measurements", ["study_id", "step", "number"], unique=False
+    )
 
     op.create_table(
         "study_progress",
@@ -270,6 +273,7 @@ def downgrade() -> None:
 
     op.drop_table("study_progress")
     op.drop_index("ix_measurements_study_id_step_value", "measurements")
+    op.drop_index("ix_measurements_study_id_step_number", "measurements")
 
     op.drop_table("measurements")
     op.drop_table("events")

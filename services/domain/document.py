@@ -84,6 +84,8 @@ def invalid_from(error: ValidationError, prefix: str = "") -> Invalid:
     """Pydantic's findings as one `Invalid` with a JSON pointer each."""
     details = error.errors(include_url=False, include_context=False)
     found = [FieldError(prefix + _pointer(item), _message(item)) for item in details]
+    # A list whose items are all wrong also counts as too short: what is wrong inside says it better.
+    found = [f for f in found if not any(o.pointer.startswith(f.pointer + "/") for o in found if f.pointer)] or found
     return Invalid(f"{found[0].pointer or 'body'}: {found[0].message}", errors=found[:50])
 
 

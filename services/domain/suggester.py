@@ -21,7 +21,7 @@ from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import Field
+from pydantic import Field, field_serializer
 
 from .document import Document, canonical, invalid_from
 from .errors import FieldError, Invalid
@@ -138,6 +138,10 @@ class Honours(Document):
     feedback: bool = False
     examples: bool = False
     max_parameters: int | None = None
+
+    @field_serializer("types")
+    def _in_order(self, types: frozenset[str]) -> list[str]:
+        return sorted(types)
 
 
 class NoOptions(Document):

@@ -232,7 +232,10 @@ class MeasurementRow(Base):
     value: Mapped[float | None]
     created_at: Mapped[datetime]
 
-    __table_args__ = (Index("ix_measurements_study_id_step_value", "study_id", "step", "value"),)
+    __table_args__ = (
+        Index("ix_measurements_study_id_step_value", "study_id", "step", "value"),
+        Index("ix_measurements_study_id_step_number", "study_id", "step", "number"),
+    )
 
 
 class EventRow(Base):

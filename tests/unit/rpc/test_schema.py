@@ -15,14 +15,11 @@ from google.protobuf.message import Message
 from pydantic import TypeAdapter, ValidationError
 from pydantic.fields import FieldInfo
 
-from api.rest.events import EventsQuery
-from api.rest.operations import WaitQuery
-from api.rest.studies import ExportQuery
-from api.rest.trials import NewTrials
 from api.rpc.evaluation import Opening
 from services import answers, pages
 from services.domain import parameters, study, suggester, trial
 from services.domain.document import Document
+from services.requests import EventsQuery, ExportQuery, NewTrials, WaitQuery
 
 # What says where a request belongs, and is no part of its document.
 ENVELOPE = {"study", "number", "request_id"}
