@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from types import TracebackType
 from typing import Any, TypeVar, Unpack
 
 from . import flows
 from .async_study import AsyncStudy
 from .async_trial import AsyncTrial
-from .client import api_key_or_default, base_url_or_default, worker_or_default
+from .client import Transport, api_key_or_default, base_url_or_default, worker_or_default
 from .documents import Limits, Names, study_document
 from .errors import Unavailable
 from .flows import ConnectionBroke, Flow, Json, Request, Retrying, get, study_path, trial_path
@@ -35,11 +35,12 @@ class AsyncClient:
         worker: str | None = None,
         timeout: float = 30.0,
         retries: int = 6,
+        transport: Transport = "http",
     ) -> None:
-        self.base_url = base_url_or_default(base_url)
+        self.base_url = base_url_or_default(base_url, transport)
         self.worker = worker_or_default(worker)
         self._retrying = Retrying(retries)
-        self._wire: AsyncWire = AsyncHttpWire(self.base_url, api_key_or_default(api_key), timeout)
+        self._wire: AsyncWire = self._wires(transport)(self.base_url, api_key_or_default(api_key), timeout)
         self._leases = LeaseTask[AsyncTrial](self._beat)
 
     async def create_study(
@@ -148,6 +149,14 @@ class AsyncClient:
         await self.close()
 
     # ---- inside
+
+    @staticmethod
+    def _wires(transport: Transport) -> Callable[[str, str | None, float], AsyncWire]:
+        if transport == "http":
+            return AsyncHttpWire
+        from .rpc_wire import AsyncRpcWire
+
+        return AsyncRpcWire
 
     async def _run(self, flow: Flow[T]) -> T:
         return await run_async(flow, self._wire)

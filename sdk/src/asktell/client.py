@@ -5,9 +5,9 @@ from __future__ import annotations
 import contextlib
 import os
 import socket
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from types import TracebackType
-from typing import Any, TypeVar, Unpack
+from typing import Any, Literal, TypeVar, Unpack
 
 from . import flows
 from .documents import Limits, Names, study_document
@@ -20,12 +20,14 @@ from .trial import Trial
 from .wire import HttpWire, Wire, run
 
 T = TypeVar("T")
-DEFAULT_URL = "http://127.0.0.1:8000"
+Transport = Literal["http", "grpc"]
+DEFAULTS = {"http": ("ASKTELL_URL", "http://127.0.0.1:8000"), "grpc": ("ASKTELL_GRPC_URL", "127.0.0.1:50051")}
 
 
-def base_url_or_default(base_url: str | None) -> str:
-    """The service's address: as given, as in ASKTELL_URL, or this machine's."""
-    return (base_url or os.environ.get("ASKTELL_URL") or DEFAULT_URL).rstrip("/")
+def base_url_or_default(base_url: str | None, transport: Transport) -> str:
+    """The service's address: as given, as in ASKTELL_URL or ASKTELL_GRPC_URL, or this machine's."""
+    variable, default = DEFAULTS[transport]
+    return (base_url or os.environ.get(variable) or default).rstrip("/")
 
 
 def api_key_or_default(api_key: str | None) -> str | None:
@@ -47,6 +49,7 @@ class Client:
         worker: the name under which trials are taken; else ASKTELL_WORKER, else host:pid.
         timeout: seconds for an answer, beyond what a call waits by intent.
         retries: further attempts when the connection breaks or the service is busy or away. Safe: each write has a key.
+        transport: `http` speaks REST, `grpc` the protos: `Client("127.0.0.1:50051", transport="grpc")`, needs `asktell[grpc]`.
     """
 
     def __init__(
@@ -57,11 +60,12 @@ class Client:
         worker: str | None = None,
         timeout: float = 30.0,
         retries: int = 6,
+        transport: Transport = "http",
     ) -> None:
-        self.base_url = base_url_or_default(base_url)
+        self.base_url = base_url_or_default(base_url, transport)
         self.worker = worker_or_default(worker)
         self._retrying = Retrying(retries)
-        self._wire: Wire = HttpWire(self.base_url, api_key_or_default(api_key), timeout)
+        self._wire: Wire = self._wires(transport)(self.base_url, api_key_or_default(api_key), timeout)
         self._leases = LeaseThread[Trial](self._beat)
 
     def create_study(
@@ -170,6 +174,14 @@ class Client:
         self.close()
 
     # ---- inside
+
+    @staticmethod
+    def _wires(transport: Transport) -> Callable[[str, str | None, float], Wire]:
+        if transport == "http":
+            return HttpWire
+        from .rpc_wire import RpcWire
+
+        return RpcWire
 
     def _run(self, flow: Flow[T]) -> T:
         return run(flow, self._wire)

@@ -209,7 +209,7 @@ class TrialFields:
     @property
     def std(self) -> dict[str, float] | None:
         """The told standard errors."""
-        return self.data.get("std")
+        return self.data.get("std") or None
 
     @property
     def feasible(self) -> bool | None:
@@ -249,7 +249,7 @@ class TrialFields:
     @property
     def examples(self) -> list[Json] | None:
         """What each example gave."""
-        return self.data.get("examples")
+        return self.data.get("examples") or None
 
     @property
     def feedback(self) -> str | None:

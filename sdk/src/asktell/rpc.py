@@ -1,0 +1,264 @@
+"""Requests as gRPC messages and back, by descriptor: which call serves a path stands in the protos (`google.api.http`).
+
+Needs `asktell[grpc]`; nothing imports this module unless a client asks for `transport="grpc"`.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+from urllib.parse import unquote
+
+import grpc
+from google.api import annotations_pb2
+from google.protobuf import json_format
+from google.protobuf.descriptor import Descriptor, EnumDescriptor, FieldDescriptor, MethodDescriptor
+from google.protobuf.message import Message
+from google.protobuf.message_factory import GetMessageClass
+from google.rpc import error_details_pb2, status_pb2
+
+from .errors import BY_KIND, PROBLEMS
+from .flows import ConnectionBroke, Reply, Request
+from .v1 import operation_pb2, study_pb2, suggester_pb2, trial_pb2
+
+FILES = (study_pb2, trial_pb2, operation_pb2, suggester_pb2)
+FREE = frozenset({"google.protobuf.Value", "google.protobuf.Struct", "google.protobuf.ListValue"})
+TIME = "google.protobuf.Timestamp"
+NOT_TOLD = frozenset({"asktell.v1.Trial.std", "asktell.v1.Trial.examples"})
+"""Where REST writes null for nothing: protos do not tell an empty list or map from an absent one."""
+STATUS = {
+    "invalid": 422,
+    "not-found": 404,
+    "conflict": 409,
+    "not-active": 409,
+    "unauthenticated": 401,
+    "forbidden": 403,
+    "exhausted": 429,
+    "stale": 412,
+    "unavailable": 503,
+}
+_KIND_OF_CODE = {
+    grpc.StatusCode.INVALID_ARGUMENT: "invalid",
+    grpc.StatusCode.NOT_FOUND: "not-found",
+    grpc.StatusCode.ALREADY_EXISTS: "conflict",
+    grpc.StatusCode.FAILED_PRECONDITION: "conflict",
+    grpc.StatusCode.UNAUTHENTICATED: "unauthenticated",
+    grpc.StatusCode.PERMISSION_DENIED: "forbidden",
+    grpc.StatusCode.RESOURCE_EXHAUSTED: "exhausted",
+    grpc.StatusCode.ABORTED: "stale",
+}
+_BROKEN = (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED, grpc.StatusCode.CANCELLED)
+
+
+@dataclass(frozen=True)
+class Call:
+    """A call of the protos and the path it serves.
+
+    Attributes:
+        body: the field that holds the body, `*` for the message itself, empty for none.
+    """
+
+    method: str
+    path: re.Pattern[str]
+    descriptor: MethodDescriptor
+    body: str
+
+    @property
+    def name(self) -> str:
+        """Such as `/asktell.v1.Trials/AskTrials`."""
+        return f"/{self.descriptor.containing_service.full_name}/{self.descriptor.name}"
+
+    @property
+    def answers(self) -> type[Message]:
+        """What it answers."""
+        return GetMessageClass(self.descriptor.output_type)
+
+
+@cache
+def calls() -> list[Call]:
+    """Every call that has a path."""
+    found = []
+    for file in FILES:
+        for service in file.DESCRIPTOR.services_by_name.values():
+            for method in service.methods:
+                rule = method.GetOptions().Extensions[annotations_pb2.http]
+                kind = rule.WhichOneof("pattern")
+                if kind is not None:
+                    pattern = re.sub(r"\\{(\w+)\\}", r"(?P<\1>[^/:]+)", re.escape(getattr(rule, kind)))
+                    found.append(Call(kind.upper(), re.compile(pattern), method, rule.body))
+    return found
+
+
+def message_of(request: Request) -> tuple[Call, Message]:
+    """The call that serves a request, and its message.
+
+    Raises:
+        ParseError: a field that the message does not have, or a value that does not fit it.
+    """
+    body = json.loads(request.body) if request.body else {}
+    for call in calls():
+        place = call.path.fullmatch(request.path)
+        if (
+            place is None
+            or call.method != request.method
+            or (call.descriptor.name == "CreateTrial" and "trials" in body)
+        ):
+            continue
+        names = call.descriptor.input_type.fields_by_name
+        values: dict[str, Any] = {name: unquote(value) for name, value in place.groupdict().items()}
+        values |= request.query
+        values |= body if call.body == "*" else {call.body: body} if call.body else {}
+        headers = {name.lower(): value for name, value in request.headers.items()}
+        for header, name in (("idempotency-key", "request_id"), ("if-match", "etag"), ("last-event-id", "after")):
+            if header in headers and name in names:
+                values[name] = headers[header]
+        message = GetMessageClass(call.descriptor.input_type)()
+        json_format.ParseDict(_long(call.descriptor.input_type, values), message)
+        return call, message
+    raise ValueError(f"no call of the protos serves {request.method} {request.path}")
+
+
+def _prefix(enum: EnumDescriptor) -> str:
+    return enum.values_by_number[0].name.removesuffix("UNSPECIFIED")
+
+
+def _item_of(field: Any) -> Any:
+    """The values' field, where a field is a map."""
+    kind = field.message_type
+    return kind.fields_by_name["value"] if kind is not None and kind.GetOptions().map_entry else None
+
+
+def _long(descriptor: Descriptor, document: Any) -> Any:
+    """A document with its enumerations' words as proto3's JSON writes them."""
+    if descriptor.full_name in FREE or not isinstance(document, Mapping):
+        return document
+    found = {}
+    for name, value in document.items():
+        field = descriptor.fields_by_name.get(name)
+        if field is None or value is None:
+            found[name] = value
+            continue
+        item = _item_of(field)
+        if item is not None:
+            found[name] = {key: _long_one(item, part) for key, part in value.items()}
+        elif isinstance(value, list) and field.is_repeated:
+            found[name] = [_long_one(field, part) for part in value]
+        else:
+            found[name] = _long_one(field, value)
+    return found
+
+
+def _long_one(field: FieldDescriptor, value: Any) -> Any:
+    if field.enum_type is not None and isinstance(value, str):
+        return _prefix(field.enum_type) + value.upper()
+    return value if field.message_type is None else _long(field.message_type, value)
+
+
+def document_of(message: Message) -> Any:
+    """A message as REST would write it."""
+    descriptor = message.DESCRIPTOR
+    if descriptor.full_name in FREE:
+        return _whole(json_format.MessageToDict(message))
+    if descriptor.full_name == TIME:
+        return json_format.MessageToDict(message)
+    # REST leaves out what a parameter's type does not have; everything else that is not set is null.
+    is_sparse = descriptor.full_name == "asktell.v1.Parameter"
+    found: dict[str, Any] = {}
+    for field in descriptor.fields:
+        value = getattr(message, field.name)
+        item = _item_of(field)
+        if item is not None:
+            value = {key: _short_one(item, value[key]) for key in value}
+        elif field.is_repeated:
+            value = [_short_one(field, part) for part in value]
+        elif field.has_presence and not message.HasField(field.name):
+            value = None
+        else:
+            value = _short_one(field, value)
+        if field.full_name in NOT_TOLD and not value:
+            value = None
+        if not is_sparse or value not in (None, [], {}):
+            found[field.name] = value
+    return found
+
+
+def _short_one(field: Any, value: Any) -> Any:
+    if field.enum_type is not None:
+        return field.enum_type.values_by_number[value].name.removeprefix(_prefix(field.enum_type)).lower()
+    return document_of(value) if field.message_type is not None else value
+
+
+def _whole(value: Any) -> Any:
+    """Protos know no whole numbers in free values: 3.0 is 3 again."""
+    if isinstance(value, float) and value.is_integer():
+        return int(value)
+    if isinstance(value, list):
+        return [_whole(item) for item in value]
+    return {key: _whole(item) for key, item in value.items()} if isinstance(value, dict) else value
+
+
+def reply_of(message: Message) -> Reply:
+    """An answer."""
+    return Reply(200, {}, json.dumps(document_of(message)).encode())
+
+
+def event_of(message: Message) -> bytes:
+    """A message of a stream as a piece of the body that REST streams."""
+    if message.DESCRIPTOR.full_name == "google.api.HttpBody":
+        data: bytes = getattr(message, "data")  # noqa: B009
+        return data
+    found = document_of(message)
+    return f"id: {found['seq']}\nevent: {found['type']}\ndata: {json.dumps(found)}\n\n".encode()
+
+
+def refused(error: json_format.ParseError) -> Reply:
+    """A request that no message can hold."""
+    return _problem("invalid", str(error))
+
+
+def failed(error: Any) -> Reply:
+    """An error of the service.
+
+    Args:
+        error: the `grpc.RpcError`.
+
+    Raises:
+        ConnectionBroke: the service was not reached, or did not end its answer.
+    """
+    status = status_pb2.Status()
+    for name, value in error.trailing_metadata() or ():
+        if name == "grpc-status-details-bin":
+            status.ParseFromString(value)
+    kind, errors, retry_after = "", [], None
+    for detail in status.details:
+        info, bad, retry = error_details_pb2.ErrorInfo(), error_details_pb2.BadRequest(), error_details_pb2.RetryInfo()
+        if detail.Unpack(info):
+            kind = info.metadata["kind"]
+        elif detail.Unpack(bad):
+            errors = [{"pointer": pointer_of(v.field), "message": v.description} for v in bad.field_violations]
+        elif detail.Unpack(retry):
+            retry_after = retry.retry_delay.ToTimedelta().total_seconds()
+    if not kind and error.code() in _BROKEN:
+        raise ConnectionBroke(error.details() or error.code().name) from error
+    kind = kind if kind in BY_KIND else _KIND_OF_CODE.get(error.code(), "error")
+    return _problem(kind, status.message or error.details() or error.code().name, errors, retry_after)
+
+
+def _problem(kind: str, detail: str, errors: list[Any] | None = None, retry_after: float | None = None) -> Reply:
+    number = STATUS.get(kind, 500)
+    document = {"type": PROBLEMS + kind, "status": number, "detail": detail, "errors": errors or []}
+    headers = {} if retry_after is None else {"retry-after": str(retry_after)}
+    return Reply(number, headers, json.dumps(document).encode())
+
+
+_PART = re.compile(r'\[(?P<index>\d+)\]|\[(?P<key>"(?:[^"\\]|\\.)*")\]|\.?(?P<word>[A-Za-z_]\w*)')
+
+
+def pointer_of(field: str) -> str:
+    """A place as `BadRequest` writes it, as a JSON pointer: `parameters[0].max` is `/parameters/0/max`."""
+    parts = [m["index"] or (json.loads(m["key"]) if m["key"] else m["word"]) for m in _PART.finditer(field)]
+    return "".join("/" + part.replace("~", "~0").replace("/", "~1") for part in parts)
