@@ -154,3 +154,10 @@ def check_points(of: Problem, suggestions: list[Suggestion], known: set[str]) ->
         if of.space.is_finite:
             assert key not in known
         known.add(key)
+
+
+def with_metrics(trial: Observation, metrics: Mapping[str, float], feasible: bool) -> Observation:
+    """The same trial with values of its own for each metric."""
+    from dataclasses import replace
+
+    return replace(trial, metrics=dict(metrics), feasible=feasible)

@@ -29,6 +29,7 @@ MOST_FITTED = 256
 MOST_MODELLED = 2000
 OUTLIER = 5.0
 FEASIBILITY_NOISE = 0.05
+FEASIBILITY_LENGTHSCALE = 0.25
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +70,7 @@ class Beliefs:
             total += log_probability_below(mean, std, -model.shift / model.scale)
         if self.feasibility is not None:
             mean, std = self.feasibility.process.predict(points)
-            total += log_probability_below(-mean, np.sqrt(1.0 + std**2), self.feasibility.shift)
+            total += log_probability_below(-mean, np.sqrt(FEASIBILITY_NOISE + std**2), self.feasibility.shift)
         return total
 
     def gradient(self, point: Array) -> tuple[float, Array]:
@@ -86,7 +87,7 @@ class Beliefs:
             slope += log_probability_below_gradient(mean, std, d_mean, d_std, bound)
         if self.feasibility is not None:
             mean, std, d_mean, d_std = self.feasibility.process.predict_with_gradient(point)
-            wide = math.sqrt(1.0 + std**2)
+            wide = math.sqrt(FEASIBILITY_NOISE + std**2)
             shift = self.feasibility.shift
             value += float(log_probability_below(np.array([-mean]), np.array([wide]), shift)[0])
             slope += log_probability_below_gradient(-mean, wide, -d_mean, d_std * std / wide, shift)
@@ -201,7 +202,7 @@ def believe(
         _with_pending(model(x, bilog(violations[:, j]), None, categorical, fits, centre=False), pending)
         for j in range(violations.shape[1] if len(completed) else 0)
     )
-    return Beliefs(objective, best, constraints, _feasibility(codec, told, categorical, fits), incumbents)
+    return Beliefs(objective, best, constraints, _feasibility(codec, told, categorical), incumbents)
 
 
 def _threshold(objective: Model, x: Array, y: Array) -> float:
@@ -246,16 +247,19 @@ def _targets(process: GaussianProcess) -> Array:
     return np.asarray(process.theta.mean + process.lower @ (process.lower.T @ process.alpha))
 
 
-def _feasibility(codec: Codec, told: Sequence[Observation], categorical: Mask, fits: Fits) -> Model | None:
-    """Where the black box can be evaluated: regression on ±1 around the share of good trials (card 2.2)."""
+def _feasibility(codec: Codec, told: Sequence[Observation], categorical: Mask) -> Model | None:
+    """Where the black box can be evaluated: regression on ±1 around the share of good trials, with fixed lengthscales.
+
+    Two things were tried and are worse. Fitted lengthscales: a step from +1 to -1 looks rough, so they shrink until the model knows
+    nothing between the points. Φ(mean / sqrt(1 + variance)): no place is ever less likely than 0.16, and a promising forbidden region
+    was asked again and again; the latent value being positive is what is asked here.
+    """
     labels = np.array([-1.0 if t.state is TrialState.INFEASIBLE else 1.0 for t in told])
     if not (labels < 0).any():
         return None
     x = codec.encode_many([t.parameters for t in told])
     prior = 2.0 * ((labels > 0).sum() + 0.5) / (len(labels) + 1.0) - 1.0
-    noise = np.full(len(labels), FEASIBILITY_NOISE)
     known = choose(-labels, MOST_FITTED)
-    theta = fits.get(x[known], labels[known] - prior, categorical, noise[known])
-    flat = Hyperparameters(theta.lengthscales, theta.noise, 0.0)
-    process = GaussianProcess(x[known], labels[known] - prior, flat, categorical, noise[known])
-    return Model(process, float(prior), 1.0)
+    width = np.full(codec.dimensions, FEASIBILITY_LENGTHSCALE * math.sqrt(codec.dimensions))
+    theta = Hyperparameters(width, FEASIBILITY_NOISE, 0.0)
+    return Model(GaussianProcess(x[known], labels[known] - prior, theta, categorical), float(prior), 1.0)
