@@ -7,6 +7,7 @@ import threading
 import time
 import uuid
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import asktell
@@ -80,6 +81,41 @@ def test_optimize_stops_when_the_study_hands_out_no_more(client: asktell.Client)
     study.optimize(lambda p: p["x"], parallel=4, progress=False)
     assert study.state == "completed"
     assert study.trial_counts["completed"] == 5
+
+
+def test_a_trial_that_is_taken_away_does_not_end_the_loop(client: asktell.Client) -> None:
+    study = create(client)
+
+    def evaluate(p: dict[str, float], trial: asktell.Trial) -> float:
+        if trial.number == 1:
+            study.trial(1).cancel()
+            trial.report(1, loss=1.0)
+        return p["x"]
+
+    study.optimize(evaluate, trials=3, progress=False)
+    assert (study.trial_counts["cancelled"], study.trial_counts["completed"]) == (1, 2)
+
+
+def test_a_service_that_is_killed_and_comes_back_loses_nothing(tmp_path: Path) -> None:
+    service = Server(f"sqlite:///{tmp_path}/asktell.db", "--processes", "1").start()
+    try:
+        with asktell.Client(service.url, retries=12) as client:
+            study, killed = create(client, max_trials=30), threading.Event()
+
+            def evaluate(p: dict[str, float], trial: asktell.Trial) -> float:
+                if trial.number == 8 and not killed.is_set():
+                    killed.set()
+                    service.kill()
+                    service.start()
+                return p["x"]
+
+            study.optimize(evaluate, parallel=3, progress=False)
+            assert killed.is_set()
+            assert study.trial_counts["completed"] == 30
+            assert [trial.number for trial in study.list_trials()] == list(range(1, 31))
+            assert all(trial.attempt == 1 for trial in study.list_trials())
+    finally:
+        service.stop()
 
 
 def test_an_interrupt_hands_running_trials_back(client: asktell.Client) -> None:

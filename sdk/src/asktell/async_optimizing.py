@@ -49,7 +49,9 @@ class AsyncLoop:
                 await asyncio.gather(*tasks)
             finally:
                 for task in tasks:
-                    task.cancel()
+                    # Once only: a second time would break off the handing back that follows the first.
+                    if not task.done() and not task.cancelling():
+                        task.cancel()
                 await asyncio.gather(*tasks, return_exceptions=True)
 
     async def _work(self, show: Callable[[], None]) -> None:
@@ -87,13 +89,13 @@ class AsyncLoop:
         return await answer if inspect.isawaitable(answer) else answer
 
     async def _fail(self, trial: AsyncTrial, error: Exception) -> None:
-        if isinstance(error, Conflict) and trial.state == "running":
-            # Another worker told it meanwhile, or it was cancelled: what stands there stands.
+        if isinstance(error, Conflict) and not trial.is_finished:
             await trial.refresh()
-            if trial.is_finished:
+            if trial.state != "running" or trial.worker != self._wish.worker:
+                # Cancelled, told by another, or its lease ran out: it is not ours any more, and no reason to stop.
                 self._study._client._leases.drop(trial)
                 return
-        if isinstance(error, AsktellError) and not isinstance(error, Invalid):
+        elif isinstance(error, AsktellError) and not isinstance(error, Invalid):
             raise error
         if not trial.is_finished:
             await trial.fail(told_by(error))

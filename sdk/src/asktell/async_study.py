@@ -291,7 +291,7 @@ class AsyncStudy(StudyFields):
 
     async def delete(self) -> None:
         """Delete it with its trials."""
-        await self._client._run(self._client._retrying.send(flows.Request("DELETE", study_path(self._ref))))
+        await self._client._run(flows.delete(self._client._retrying, study_path(self._ref)))
 
     # ---- inside
 

@@ -5,6 +5,7 @@ The blocking and the asyncio client run the same flows; only sending and sleepin
 
 from __future__ import annotations
 
+import contextlib
 import json
 import random
 import time
@@ -14,7 +15,7 @@ from dataclasses import dataclass, field
 from typing import Any, TypeVar
 from urllib.parse import quote
 
-from .errors import AsktellError, Conflict, Exhausted, NotActive, Unavailable, from_problem
+from .errors import AsktellError, Conflict, Exhausted, NotActive, NotFound, Unavailable, from_problem
 
 T = TypeVar("T")
 Json = dict[str, Any]
@@ -217,6 +218,22 @@ def _agrees(given: Any, found: Any) -> bool:
     if isinstance(given, list):
         return isinstance(found, list) and len(given) == len(found) and all(map(_agrees, given, found))
     return bool(given == found)
+
+
+def delete(retrying: Retrying, path: str) -> Flow[None]:
+    """Delete what is at a path.
+
+    Raises:
+        NotFound: there was nothing before the first attempt.
+    """
+    request = Request("DELETE", path)
+    try:
+        yield from Retrying(0).send(request)
+    except (Unavailable, Exhausted):
+        # The lost answer may have been the good one: then there is nothing any more, as wanted.
+        yield Pause(FIRST_PAUSE)
+        with contextlib.suppress(NotFound):
+            yield from retrying.send(request)
 
 
 def ask(retrying: Retrying, study: str, wish: Wish) -> Flow[list[Json]]:

@@ -217,13 +217,13 @@ class Loop:
     def _fail(self, trial: Trial, error: Exception) -> None:
         if self._is_given_up():
             return
-        if isinstance(error, Conflict) and trial.state == "running":
-            # Another worker told it meanwhile, or it was cancelled: what stands there stands.
+        if isinstance(error, Conflict) and not trial.is_finished:
             trial.refresh()
-            if trial.is_finished:
+            if trial.state != "running" or trial.worker != self._wish.worker:
+                # Cancelled, told by another, or its lease ran out: it is not ours any more, and no reason to stop.
                 self._study._client._leases.drop(trial)
                 return
-        if isinstance(error, AsktellError) and not isinstance(error, Invalid):
+        elif isinstance(error, AsktellError) and not isinstance(error, Invalid):
             raise error
         if not trial.is_finished:
             trial.fail(told_by(error))

@@ -296,7 +296,7 @@ class Study(StudyFields):
 
     def delete(self) -> None:
         """Delete it with its trials."""
-        self._client._run(self._client._retrying.send(flows.Request("DELETE", study_path(self._ref))))
+        self._client._run(flows.delete(self._client._retrying, study_path(self._ref)))
 
     # ---- inside
 

@@ -148,6 +148,12 @@ def test_events_go_on_where_the_connection_broke(script: Script) -> None:
     assert [seen.headers.get("last-event-id") for seen in service.seen] == [None, "2", "2", "3"]
 
 
+def test_a_deletion_whose_answer_was_lost_is_done(script: Script) -> None:
+    study(script(Answer(0), problem("not-found", 404))).delete()
+    with pytest.raises(asktell.NotFound):
+        study(script(problem("not-found", 404))).delete()
+
+
 def test_nothing_that_is_not_finite_is_sent(script: Script) -> None:
     service = script(Answer(200, TRIAL))
     with pytest.raises(asktell.Invalid, match="/metrics/loss"):
