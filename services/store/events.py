@@ -7,8 +7,9 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, insert, select
+from sqlalchemy import Connection, select
 
+from .bulk import insert_rows
 from .tables import EventRow, table
 
 EVENTS = table(EventRow)
@@ -28,9 +29,8 @@ class EventRecord:
 
 def insert_many(connection: Connection, events: Sequence[EventRecord]) -> None:
     """Write new events."""
-    if events:
-        names = ("study_id", "seq", "type", "created_at", "number", "data")
-        connection.execute(insert(EVENTS), [{name: getattr(event, name) for name in names} for event in events])
+    names = ("study_id", "seq", "type", "created_at", "number", "data")
+    insert_rows(connection, EVENTS, [{name: getattr(event, name) for name in names} for event in events])
 
 
 def after(connection: Connection, study_id: str, seq: int, limit: int) -> list[EventRecord]:

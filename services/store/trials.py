@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from functools import cache
 from typing import Any
 
-from sqlalchemy import Connection, Select, bindparam, func, insert, select, update
+from sqlalchemy import Connection, Select, func, insert, select
 
 from ..domain.trial import Measurement, TrialState
+from .bulk import insert_rows, update_rows
 from .records import TRIAL_FIELDS, TrialRecord
 from .tables import MeasurementRow, TrialRow, table
 
@@ -141,47 +141,17 @@ def _row(record: TrialRecord) -> dict[str, Any]:
 
 def insert_many(connection: Connection, records: Sequence[TrialRecord]) -> None:
     """Write new trials."""
-    if records:
-        connection.execute(insert(TRIALS), [_row(record) for record in records])
+    insert_rows(connection, TRIALS, [_row(record) for record in records])
 
 
 # What never changes after creation is not written again.
-_FIXED = frozenset(
-    {
-        *_KEYS,
-        "parameters",
-        "point_key",
-        "suggester",
-        "reason",
-        "fallback",
-        "seen_seq",
-        "origin",
-        "receipt",
-        "created_at",
-    }
-)
-_CHANGING = [("metadata" if name == "meta" else name) for name in TRIAL_FIELDS if name not in _FIXED]
-
-
-@cache
-def _update() -> Any:
-    statement = update(TRIALS).where(
-        TRIALS.c.study_id == bindparam("at_study"), TRIALS.c.number == bindparam("at_number")
-    )
-    return statement.values({name: bindparam(f"new_{name}") for name in _CHANGING})
+_FIXED = frozenset({"parameters", "point_key", "suggester", "reason", "fallback", "seen_seq", "origin", "receipt", "created_at"})
 
 
 def update_many(connection: Connection, records: Sequence[TrialRecord]) -> None:
     """Write changed trials back."""
-    if not records:
-        return
-    rows = []
-    for record in records:
-        row = _row(record)
-        rows.append(
-            {f"new_{name}": row[name] for name in _CHANGING} | {"at_study": record.study_id, "at_number": record.number}
-        )
-    connection.execute(_update(), rows)
+    rows = [{name: value for name, value in _row(record).items() if name not in _FIXED} for record in records]
+    update_rows(connection, TRIALS, _KEYS, rows)
 
 
 def measurements(connection: Connection, study_id: str, numbers: Sequence[int]) -> dict[int, list[Measurement]]:
