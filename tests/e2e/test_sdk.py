@@ -199,6 +199,16 @@ def test_points_of_ones_own_come_next_and_finished_ones_count(client: asktell.Cl
     assert found.receipt()["suggester"] == "user"
 
 
+def test_many_trials_come_in_one_call_all_or_none(client: asktell.Client) -> None:
+    study = create(client)
+    found = study.import_trials([{"parameters": {"x": 2.0}, "metrics": {"loss": 4.0}}, {"parameters": {"x": 1.0}}])
+    assert [(trial.number, trial.state) for trial in found] == [(1, "completed"), (2, "waiting")]
+    with pytest.raises(asktell.Invalid) as caught:
+        study.import_trials([{"parameters": {"x": 0.0}}, {"parameters": {"x": 99.0}}])
+    assert caught.value.errors[0].pointer.startswith("/trials/1/parameters")
+    assert [trial.number for trial in study.list_trials()] == [1, 2]
+
+
 def test_many_outcomes_are_judged_each_on_its_own(client: asktell.Client) -> None:
     study = create(client)
     study.ask(2)

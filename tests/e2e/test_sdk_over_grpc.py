@@ -90,6 +90,16 @@ def test_events_and_exports_are_streamed(client: asktell.Client) -> None:
         study.export()
 
 
+def test_many_trials_come_in_one_call_all_or_none(client: asktell.Client) -> None:
+    study = create(client)
+    point = {"x": 1.0, "n": 3, "kind": 1}
+    found = study.import_trials([{"parameters": point, "metrics": {"loss": 4.0}}, {"parameters": point | {"n": 4}}])
+    assert [(trial.number, trial.state) for trial in found] == [(1, "completed"), (2, "waiting")]
+    with pytest.raises(asktell.Invalid):
+        study.import_trials([{"parameters": point | {"n": 5}}, {"parameters": point | {"n": 99}}])
+    assert [trial.number for trial in study.list_trials()] == [1, 2]
+
+
 def test_many_outcomes_and_annotations(client: asktell.Client) -> None:
     study = create(client)
     study.ask(2)

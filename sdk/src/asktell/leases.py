@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import threading
 import time
 import weakref
@@ -18,12 +19,18 @@ from .errors import AsktellError, Conflict, NotFound
 
 SOONEST_RETRY = 0.5
 
+logger = logging.getLogger("asktell")
+
 
 class Held(Protocol):
     """A trial whose lease is to be kept."""
 
     should_stop: bool
     is_lost: bool
+
+    @property
+    def number(self) -> int:
+        """Its number in its study."""
 
 
 H = TypeVar("H", bound=Held)
@@ -49,10 +56,10 @@ class Leases(Generic[H]):
         with self._lock:
             self._leases[id(trial)] = _Lease(weakref.ref(trial), every, time.monotonic() + every)
 
-    def drop(self, trial: H) -> None:
-        """Hold it no more."""
+    def drop(self, trial: H) -> bool:
+        """Hold it no more; answers whether it was held."""
         with self._lock:
-            self._leases.pop(id(trial), None)
+            return self._leases.pop(id(trial), None) is not None
 
     def held(self) -> list[H]:
         """The trials that are held."""
@@ -89,8 +96,12 @@ class Leases(Generic[H]):
         if answer is not None:
             trial.should_stop = trial.should_stop or bool(answer["should_stop"])
         elif isinstance(error, Conflict | NotFound):
-            trial.is_lost = True
-            self.drop(trial)
+            # Not held any more: our own tell overtook the sign of life, nothing was taken away.
+            if self.drop(trial):
+                trial.is_lost = True
+                logger.warning(
+                    "trial %d was taken away (%s); a tell still counts if it has no outcome yet", trial.number, error
+                )
         else:
             self.soon(trial)
 

@@ -118,6 +118,21 @@ class Study(StudyFields):
         rest = {"elapsed_seconds": elapsed_seconds, "cost": cost, "labels": labels, "metadata": metadata}
         return self._create({"parameters": dict(parameters)} | told | rest)
 
+    def import_trials(self, trials: Sequence[Mapping[str, Any]]) -> list[Trial]:
+        """Bring many trials in one call, all or none.
+
+        Args:
+            trials: `{"parameters": {…}}` each, for a point to try next; with `metrics`, `state` or what else
+                `import_trial` takes, for one that was evaluated elsewhere.
+
+        Raises:
+            Invalid: one of them is not in the space, or lacks a metric; none is stored.
+            NotActive: there is no room for all of them.
+        """
+        document = {"trials": [dict(trial) for trial in trials]}
+        answer = self._client._json(post(study_path(self._ref, "/trials"), document))
+        return [self._trial(data) for data in answer["trials"]]
+
     def trials(
         self,
         count: int | None = None,

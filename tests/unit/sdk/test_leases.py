@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import threading
 
+import pytest
 from asktell.errors import Conflict, Unavailable
 from asktell.leases import Leases, LeaseThread
 
@@ -12,6 +13,7 @@ from asktell.leases import Leases, LeaseThread
 class Held:
     should_stop = False
     is_lost = False
+    number = 7
 
 
 def test_a_trial_is_due_after_a_third_of_its_lease_not_before() -> None:
@@ -32,12 +34,22 @@ def test_a_trial_that_nobody_holds_any_more_is_let_go() -> None:
     assert leases.wait_seconds() is None
 
 
-def test_a_trial_that_was_taken_away_is_lost() -> None:
+def test_a_trial_that_was_taken_away_is_lost(caplog: pytest.LogCaptureFixture) -> None:
     leases, trial = Leases[Held](), Held()
     leases.add(trial, 10.0)
-    leases.told(trial, None, Conflict())
+    leases.told(trial, None, Conflict("it is cancelled"))
     assert trial.is_lost
     assert leases.held() == []
+    assert "trial 7 was taken away (it is cancelled)" in caplog.text
+
+
+def test_a_trial_told_before_its_sign_of_life_was_answered_is_not_lost(caplog: pytest.LogCaptureFixture) -> None:
+    leases, trial = Leases[Held](), Held()
+    leases.add(trial, 10.0)
+    leases.drop(trial)
+    leases.told(trial, None, Conflict("it is completed"))
+    assert not trial.is_lost
+    assert caplog.text == ""
 
 
 def test_a_failed_sign_of_life_is_repeated_soon() -> None:
