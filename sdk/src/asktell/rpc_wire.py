@@ -6,7 +6,10 @@ import contextlib
 from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
-import grpc
+try:
+    import grpc
+except ModuleNotFoundError as missing:
+    raise ImportError('transport="grpc" needs an extra: pip install "asktell[grpc]"') from missing
 import grpc.aio
 from google.protobuf.json_format import ParseError
 

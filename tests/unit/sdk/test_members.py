@@ -7,6 +7,7 @@ import subprocess
 import sys
 
 import asktell
+import pytest
 
 
 def test_all_names_every_public_member_and_nothing_else() -> None:
@@ -20,6 +21,13 @@ def test_importing_the_sdk_loads_nothing_heavy() -> None:
     code = "import asktell, sys; print([m for m in ('numpy', 'grpc', 'rich', 'typer', 'pydantic') if m in sys.modules])"
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert found.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize("client", ["Client", "AsyncClient"])
+def test_grpc_without_its_extra_says_what_to_install(client: str) -> None:
+    code = f"import sys; sys.modules['grpc'] = None; import asktell; asktell.{client}(transport='grpc')"
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert found.stderr.splitlines()[-1].endswith('pip install "asktell[grpc]"')
 
 
 def test_blocking_and_asyncio_offer_the_same() -> None:
