@@ -7,6 +7,7 @@ import contextlib
 import importlib
 import signal
 import socket
+import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -164,6 +165,9 @@ async def _cancel(task: asyncio.Task[None]) -> None:
 
 async def serve(settings: Settings, ready: object = None) -> None:
     """Serve until SIGINT or SIGTERM."""
+    # The event loop and the writers share one interpreter: at the usual 5 ms a writer that comes back from the database waits
+    # longer for its turn than for its answer.
+    sys.setswitchinterval(0.0005)
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):

@@ -167,7 +167,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--quick", action="store_true", help="short runs, small studies: a smoke test")
     quick = parser.parse_args().quick
-    sizes, seconds, repeats = ((0, 1000), 1.0, 1) if quick else ((0, 10_000, 100_000), 4.0, 3)
+    sizes, seconds, repeats = ((0, 1000), 1.0, 1) if quick else ((0, 10_000, 100_000), 3.0, 3)
     RESULTS.mkdir(exist_ok=True)
     rows: list[dict[str, Any]] = []
     postgres = Postgres().start()

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
+import secrets
 import time
-import uuid
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
 from datetime import timedelta
@@ -26,6 +27,8 @@ from .studies import StudyFinder
 from .transactions import Transactions
 
 POLL_SECONDS = 1.0
+PROCESS = secrets.token_hex(16)  # an id of an operation cannot be guessed, and drawing one for each ask would cost more
+_numbers = itertools.count(1)
 GRACE = timedelta(seconds=10)
 OPERATION_KEPT = timedelta(hours=24)
 
@@ -77,7 +80,7 @@ class Asks:
             Conflict: the idempotency key came with another request.
         """
         caller.must_be(Role.WORKER)
-        wish = Wish(f"op_{uuid.uuid4().hex}", caller, request, idem, is_last=request.wait_seconds == 0)
+        wish = Wish(f"op_{PROCESS}{next(_numbers):x}", caller, request, idem, is_last=request.wait_seconds == 0)
         started = time.monotonic()
         try:
             reply = await self._attempt(study, wish)

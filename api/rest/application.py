@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
+import secrets
 import time
-import uuid
 from collections.abc import Awaitable, Callable
 from importlib.metadata import version
 from typing import Any
@@ -11,7 +12,8 @@ from typing import Any
 import structlog
 from fastapi import FastAPI
 from starlette.exceptions import HTTPException
-from starlette.routing import Match
+from starlette.requests import Request
+from starlette.routing import Router
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from api.settings import Settings
@@ -23,7 +25,10 @@ from . import events, health, openapi, operations, problems, studies, suggesters
 from .calls import Operation
 
 log = structlog.get_logger("rest")
+PROCESS = secrets.token_hex(4)
+_numbers = itertools.count(1)
 PARTS = (trials.routes, studies.routes, operations.routes, suggesters.routes, events.routes)
+PLAIN_PATHS = {"/healthz", "/readyz", "/metrics", "/openapi.json", "/docs"}
 DESCRIPTION = (
     "A black-box optimisation service: describe a search space, ask for trials, tell their values. "
     "Every POST takes an `Idempotency-Key`; errors are `application/problem+json`."
@@ -37,7 +42,7 @@ def operations_of_all() -> list[Operation]:
 
 def build(
     services: Services, settings: Settings, suggesters_alive: Callable[[], Awaitable[bool]] | None = None
-) -> FastAPI:
+) -> ASGIApp:
     """The application.
 
     Args:
@@ -47,15 +52,10 @@ def build(
     app.state.services = services
     app.state.settings = settings
     app.state.suggesters = suggesters_alive
-    # `{number}:receipt` before `{number}`, which would take the verb for a part of the number.
-    routes = sorted((r for part in PARTS for r in part.routes), key=lambda route: "}:" not in route.path)
-    app.router.routes.extend(routes)
     app.router.routes.extend(health.routes)
     app.add_exception_handler(AsktellError, problems.on_ours)
-    app.add_exception_handler(problems.TooLarge, problems.on_too_large)
     app.add_exception_handler(HTTPException, problems.on_http)
     app.add_exception_handler(Exception, problems.on_unexpected)
-    app.add_middleware(Observed, access_log=settings.access_log)
     written: dict[str, Any] = {}
 
     def write_openapi() -> dict[str, Any]:
@@ -64,7 +64,40 @@ def build(
         return written
 
     app.openapi = write_openapi  # type: ignore[method-assign]
-    return app
+    return Observed(Calls(app), settings.access_log)
+
+
+class Calls:
+    """The calls under `/v1` beside FastAPI's stack of middleware, which costs more than reading and answering them."""
+
+    def __init__(self, app: FastAPI) -> None:
+        self._app = app
+        # `{number}:receipt` before `{number}`, which would take the verb for a part of the number.
+        routes = [route for part in PARTS for route in part.routes]
+        routes.sort(key=lambda route: "}:" not in route.path)
+        self._router = Router(routes)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request."""
+        if scope["type"] != "http" or not scope["path"].startswith("/v1/"):
+            await self._app(scope, receive, send)
+            return
+        scope["app"] = self._app
+        is_answered = False
+
+        async def noticing_send(message: Message) -> None:
+            nonlocal is_answered
+            is_answered = True
+            await send(message)
+
+        try:
+            await self._router(scope, receive, noticing_send)
+        except Exception as error:  # a defect must not take the connection's other requests with it
+            if is_answered:
+                raise
+            request = Request(scope)
+            handle = problems.on_http if isinstance(error, HTTPException) else problems.on_unexpected
+            await (await handle(request, error))(scope, receive, send)
 
 
 class Observed:
@@ -82,7 +115,7 @@ class Observed:
         started = time.perf_counter()
         status = 500
         request_id = next((v.decode("latin-1") for k, v in scope["headers"] if k == b"x-request-id"), "")[:64]
-        request_id = request_id or uuid.uuid4().hex[:16]
+        request_id = request_id or f"{PROCESS}{next(_numbers):x}"
 
         async def observed_send(message: Message) -> None:
             nonlocal status
@@ -108,15 +141,4 @@ class Observed:
 
 def _route(scope: Scope) -> str:
     """The route's pattern, never the path itself: a label for each name would flood Prometheus."""
-    route = scope.get("route") or _find(scope)
-    return getattr(route, "path", "other")
-
-
-def _find(scope: Scope) -> Any:
-    app = scope.get("app")
-    if app is None or "endpoint" not in scope:
-        return None
-    for route in app.router.routes:
-        if getattr(route, "endpoint", None) is scope["endpoint"] and route.matches(scope)[0] is Match.FULL:
-            return route
-    return None
+    return getattr(scope.get("route"), "path", None) or (scope["path"] if scope["path"] in PLAIN_PATHS else "other")

@@ -20,10 +20,10 @@ from starlette.routing import Route
 from services.caller import Caller
 from services.container import Services
 from services.domain.document import Document, canonical, invalid_from
-from services.domain.errors import Invalid, NotFound
+from services.domain.errors import AsktellError, Invalid, NotFound
 from services.idempotency import Idempotency, Reply
 
-from .problems import TooLarge
+from .problems import TooLarge, on_ours, on_too_large
 
 D = TypeVar("D", bound=Document)
 M = TypeVar("M", bound=BaseModel)
@@ -165,10 +165,15 @@ class Routes:
 def _handler(endpoint: Endpoint) -> Callable[[Request], Awaitable[Response]]:
     async def handle(request: Request) -> Response:
         services: Services = request.app.state.services
-        caller = await services.keys.authenticate(_bearer(request))
-        await services.limits.check(caller)
-        body = await read_body(request, request.app.state.settings.max_body)
-        return await endpoint(Call(request, services, caller, body))
+        try:
+            caller = await services.keys.authenticate(_bearer(request))
+            await services.limits.check(caller)
+            body = await read_body(request, request.app.state.settings.max_body)
+            return await endpoint(Call(request, services, caller, body))
+        except AsktellError as error:
+            return await on_ours(request, error)
+        except TooLarge as error:
+            return await on_too_large(request, error)
 
     return handle
 

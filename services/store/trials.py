@@ -145,7 +145,9 @@ def insert_many(connection: Connection, records: Sequence[TrialRecord]) -> None:
 
 
 # What never changes after creation is not written again.
-_FIXED = frozenset({"parameters", "point_key", "suggester", "reason", "fallback", "seen_seq", "origin", "receipt", "created_at"})
+_FIXED = frozenset(
+    {"parameters", "point_key", "suggester", "reason", "fallback", "seen_seq", "origin", "receipt", "created_at"}
+)
 
 
 def update_many(connection: Connection, records: Sequence[TrialRecord]) -> None:
