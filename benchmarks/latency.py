@@ -25,13 +25,13 @@ for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
     os.environ[name] = "1"
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-import httpx
-import numpy as np
+import httpx  # noqa: E402
+import numpy as np  # noqa: E402
 
-from tests.suggesters import law
-from tests.support.builders import study, study_document
-from tests.support.servers import Server, wait_for
-from workers.suggesters.registry import get
+from tests.suggesters import law  # noqa: E402
+from tests.support.builders import study, study_document  # noqa: E402
+from tests.support.servers import Server, wait_for  # noqa: E402
+from workers.suggesters.registry import get  # noqa: E402
 
 RESULTS = Path(__file__).resolve().parent / "results"
 

@@ -28,8 +28,9 @@ CLIENTS = (1, 8, 32)
 OPTUNA = """
 import optuna, sys, time
 optuna.logging.set_verbosity(optuna.logging.ERROR)
-url, seconds = sys.argv[1], float(sys.argv[2])
+url, seconds, begin = sys.argv[1], float(sys.argv[2]), float(sys.argv[3])
 study = optuna.load_study(study_name="peer", storage=url, sampler=optuna.samplers.RandomSampler())
+time.sleep(max(0.0, begin - time.time()))
 end, done, start = time.perf_counter() + seconds, 0, time.perf_counter()
 while time.perf_counter() < end:
     trial = study.ask({"x": optuna.distributions.FloatDistribution(0, 1)})
@@ -101,6 +102,13 @@ def line(found: dict[str, Any]) -> str:
     )
 
 
+def optuna_rate(url: str, clients: int, seconds: float) -> float:
+    """Cycles a second of so many processes that begin at one moment, after each has imported what it needs."""
+    command = [sys.executable, "-c", OPTUNA, url, str(seconds), str(time.time() + 4 + 2 * clients)]
+    running = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(clients)]
+    return sum(float(process.communicate()[0]) for process in running)
+
+
 def optuna_peer(postgres: Postgres, seconds: float) -> list[dict[str, Any]]:
     """Optuna's RDB storage on the same Postgres: a process for each client, as its users run it."""
     import optuna
@@ -110,9 +118,7 @@ def optuna_peer(postgres: Postgres, seconds: float) -> list[dict[str, Any]]:
     optuna.create_study(study_name="peer", storage=url)
     rows = []
     for clients in (1, 8):
-        command = [sys.executable, "-c", OPTUNA, url, str(seconds)]
-        running = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(clients)]
-        rate = sum(float(process.communicate()[0]) for process in running)
+        rate = optuna_rate(url, clients, seconds)
         rows.append({"database": "postgres", "kind": "optuna", "clients": clients, "trials": 0, "per_second": rate})
         print(line(rows[-1]), flush=True)
     return rows
@@ -206,9 +212,7 @@ def optuna_peer_again(postgres: Postgres, rows: list[dict[str, Any]], seconds: f
     url = postgres.url("optuna").replace("postgresql://", "postgresql+psycopg://")
     optuna.delete_study(study_name="peer", storage=url)
     optuna.create_study(study_name="peer", storage=url)
-    command = [sys.executable, "-c", OPTUNA, url, str(seconds)]
-    running = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(8)]
-    rate = sum(float(process.communicate()[0]) for process in running)
+    rate = optuna_rate(url, 8, seconds)
     return [{"database": "postgres", "kind": "optuna", "clients": 8, "trials": 0, "per_second": rate}]
 
 
