@@ -11,6 +11,7 @@ from typing import Any
 
 MAX_LENGTH = 2000
 MAX_NODES = 200
+MOST_EXCESS = 1e300
 
 _BINARY: dict[type[ast.operator], Callable[[float, float], float]] = {
     ast.Add: operator.add,
@@ -51,6 +52,16 @@ class Expression:
             return False
         pairs = zip(self._tree.ops, terms, terms[1:], strict=False)
         return all(_COMPARE[type(op)](left, right) for op, left, right in pairs)
+
+    def excess(self, values: Mapping[str, Any]) -> float:
+        """By how much it is broken at a point: 0 or more, at most 1e300; the latter where arithmetic has no value."""
+        try:
+            terms = [_value(node, values) for node in (self._tree.left, *self._tree.comparators)]
+        except (ArithmeticError, ValueError):
+            return MOST_EXCESS
+        pairs = zip(self._tree.ops, terms, terms[1:], strict=False)
+        found = sum(abs(left - right) for op, left, right in pairs if not _COMPARE[type(op)](left, right))
+        return found if found < MOST_EXCESS else MOST_EXCESS  # also where it is no number
 
 
 def parse(text: str, names: frozenset[str]) -> Expression:

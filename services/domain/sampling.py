@@ -12,9 +12,13 @@ import numpy as np
 from .codec import ENCODABLE, from_unit
 from .parameters import Parameter, PermutationParameter, TextParameter, TokensParameter, VectorParameter
 from .space import Point, Space, point_key
+from .walk import Walk
 
-TRIES = 2000
-EDGE_TRIES = 4000
+TRIES = 300
+FIRST_STEPS = 120
+STEPS = 24
+DRAWS = 200
+CONSTRAINED_DRAWS = 60
 MOST_LISTED = 200_000
 
 
@@ -24,29 +28,52 @@ def generator(seed: int, number: int, purpose: str) -> np.random.Generator:
     return np.random.Generator(np.random.PCG64(int.from_bytes(digest, "little")))
 
 
-def draw(space: Space, rng: np.random.Generator, tries: int = TRIES) -> Point | None:
-    """A random point that keeps the parameter constraints, uniform among those that do; None if none was found.
+def draw(space: Space, rng: np.random.Generator) -> Point | None:
+    """A random point that keeps the parameter constraints; None if none was found.
 
-    Where the constraints leave so little room that plain draws miss it, coordinates are also tried at their ends, where corners of
-    feasible regions often lie.
+    Uniform in each parameter's own scale among the points that keep them; where the constraints leave so little room that plain
+    draws miss it, nearly so (`Walk`).
     """
-    for attempt in range(tries + (EDGE_TRIES if space.constraints else 0)):
-        point = draw_any(space, rng, at_ends=attempt >= tries)
-        if not space.constraints or not space.broken(point):
-            return point
-    return None
+    return next(iter(draw_many(space, rng, 1)), None)
 
 
-def draw_any(space: Space, rng: np.random.Generator, *, at_ends: bool = False) -> Point:
+def draw_many(space: Space, rng: np.random.Generator, count: int) -> list[Point]:
+    """`count` random points as `draw` finds them; [] if none was found.
+
+    Where there is little room, each is a few steps from the one before.
+    """
+    if not space.constraints:
+        return [draw_any(space, rng) for _ in range(count)]
+    found: list[Point] = []
+    for attempt in range(TRIES * count):
+        if attempt == TRIES and not found:
+            break
+        point = draw_any(space, rng)
+        if not space.broken(point):
+            found.append(point)
+        if len(found) == count:
+            return found
+    walk = Walk(space, rng, lambda parameter: draw_value(parameter, rng))
+    if not walk.settle():
+        return found
+    walk.move(FIRST_STEPS)
+    while len(found) < count:
+        walk.move(STEPS)
+        walk.refresh()
+        found.append(walk.point())
+    return found
+
+
+def draw_any(space: Space, rng: np.random.Generator) -> Point:
     """A random point, whatever the parameter constraints say."""
     found: Point = {}
     for parameter in space.ordered:
         if space.is_active(parameter, found):
-            found[parameter.name] = draw_value(parameter, rng, at_ends=at_ends)
+            found[parameter.name] = draw_value(parameter, rng)
     return space.sorted(found)
 
 
-def draw_value(parameter: Parameter, rng: np.random.Generator, *, at_ends: bool = False) -> Any:
+def draw_value(parameter: Parameter, rng: np.random.Generator) -> Any:
     """A random value: uniform in the parameter's own scale; for texts, one of those it starts from."""
     match parameter:
         case TokensParameter():
@@ -61,35 +88,44 @@ def draw_value(parameter: Parameter, rng: np.random.Generator, *, at_ends: bool 
                 else parameter.centre()
             )
     width = parameter.length if isinstance(parameter, VectorParameter) else 1
-    unit = rng.random(width)
-    if at_ends:
-        unit = np.where(rng.random(width) < 0.5, np.round(rng.random(width)), unit**3)
-    return from_unit(parameter, unit)
+    return from_unit(parameter, rng.random(width))
 
 
 def unused(space: Space, has_point: Callable[[str], bool], rng: np.random.Generator) -> Point | None:
     """A point of a finite space that no trial has yet; None if all have been given.
 
-    Draws first; when draws keep hitting known points, lists the whole space in a random order.
+    Draws first; when draws keep hitting known points, lists the space from a random place on, `MOST_LISTED` places of it at most.
+    In a larger space so many known points in a row mean that what the constraints allow has been used up.
     """
-    for _ in range(200):
-        point = draw(space, rng)
-        if point is None:
-            return None
+    for point in _draws(space, rng):
         if not has_point(point_key(point)):
             return point
-    size = space.size
-    if size is None or size > MOST_LISTED:
-        return draw(space, rng)
-    return next((p for p in listed(space, int(rng.integers(size))) if not has_point(point_key(p))), None)
+    size = space.size or 0
+    found = listed(space, int(rng.integers(min(size, 2**62))), MOST_LISTED)
+    return next((p for p in found if not has_point(point_key(p))), None)
 
 
-def listed(space: Space, start: int = 0) -> Iterator[Point]:
-    """Every point of a finite space that keeps the constraints, from some place on and around; with conditions some come twice."""
+def _draws(space: Space, rng: np.random.Generator) -> Iterator[Point]:
+    first = draw(space, rng)
+    if first is not None:
+        yield first
+        if space.constraints:
+            yield from draw_many(space, rng, CONSTRAINED_DRAWS)
+        else:
+            yield from (draw_any(space, rng) for _ in range(DRAWS))
+
+
+def listed(space: Space, start: int = 0, most: int | None = None) -> Iterator[Point]:
+    """Every point of a finite space that keeps the constraints, from some place on and around; with conditions some come twice.
+
+    Args:
+        start: the first place.
+        most: places looked at; all if absent.
+    """
     size = space.size
     if size is None:
         return
-    for i in range(size):
+    for i in range(size if most is None else min(size, most)):
         point = at(space, (start + i) % size)
         if not space.broken(point):
             yield point

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from services.domain.codec import Codec
 from services.domain.errors import Invalid
-from services.domain.sampling import at, draw, draw_any, generator, listed
+from services.domain.sampling import at, draw, draw_any, draw_many, generator, listed, unused
 from services.domain.space import Space, point_key
 from tests.support.builders import EVERY_TYPE, study
 
@@ -154,3 +154,54 @@ def test_draws_keep_narrow_constraints_and_contradictions_are_refused() -> None:
     assert sum(point.values()) <= 0.1
     with pytest.raises(Invalid, match="no point"):
         study(parameters=parameters, parameter_constraints=["x > y", "y > x"]).check()
+
+
+@pytest.mark.parametrize(
+    "constraints",
+    [["SUM <= 1"], ["SUM >= 15"], [f"x{i} < x{i + 1}" for i in range(9)], ["0.499 * 16 <= SUM <= 0.501 * 16"]],
+    ids=["simplex", "corner", "order", "slice"],
+)
+def test_where_constraints_leave_little_room_points_are_still_found_and_differ(constraints: list[str]) -> None:
+    names = [f"x{i}" for i in range(16)]
+    texts = [text.replace("SUM", "(" + " + ".join(names) + ")") for text in constraints]
+    parameters = [{"name": n, "type": "float", "min": 0, "max": 1} for n in names]
+    made = study(parameters=parameters, parameter_constraints=texts)
+    made.check()
+    points = [draw(made.space, generator(1, n, "test")) for n in range(5)]
+    assert points[0] == draw(made.space, generator(1, 0, "test"))
+    assert len({point_key(p) for p in points if p is not None}) == 5
+    for point in points:
+        assert made.space.point(point) == point
+
+
+def test_the_walk_through_a_narrow_place_forgets_its_start() -> None:
+    names = [f"x{i}" for i in range(10)]
+    parameters = [{"name": n, "type": "float", "min": 0, "max": 1} for n in names]
+    space = study(parameters=parameters, parameter_constraints=[" + ".join(names) + " <= 1"]).space
+    sums = [sum(p.values()) for p in draw_many(space, generator(1, 1, "test"), 300)]
+    assert np.mean(sums) == pytest.approx(10 / 11, abs=0.02)  # of the uniform distribution on the simplex
+
+
+def test_drawn_parents_never_call_for_a_constraint_that_does_not_hold() -> None:
+    parameters = [
+        {"name": "kind", "type": "categorical", "choices": ["a", "b"]},
+        {"name": "n", "type": "int", "min": 0, "max": 999},
+        {"name": "m", "type": "int", "min": 0, "max": 999, "when": {"kind": ["b"]}},
+    ]
+    space = study(parameters=parameters, parameter_constraints=["n == 7", "n + m == 900"]).space
+    points = draw_many(space, generator(1, 1, "test"), 12)
+    assert len(points) == 12
+    assert all(space.point(p) == p for p in points)
+
+
+@pytest.mark.parametrize("most", [99, 999])
+def test_a_finite_space_whose_constraints_leave_ten_points_gives_ten(most: int) -> None:
+    parameters = [{"name": n, "type": "int", "min": 0, "max": most} for n in "ab"]
+    space = study(parameters=parameters, parameter_constraints=["a + b <= 3"]).space
+    known: set[str] = set()
+    for n in range(10):
+        point = unused(space, known.__contains__, generator(1, n, "test"))
+        assert point is not None
+        known.add(point_key(point))
+    assert len(known) == 10
+    assert unused(space, known.__contains__, generator(1, 11, "test")) is None

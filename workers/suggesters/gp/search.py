@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from services.domain.codec import Codec
-from services.domain.sampling import draw, unused
+from services.domain.sampling import draw_many, unused
 from services.domain.space import Point, point_key
 
 from .beliefs import Beliefs
@@ -16,6 +16,7 @@ from .beliefs import Beliefs
 Array = NDArray[np.float64]
 
 SCREENED = 1024
+FEWEST = 64
 STARTS = 4
 ROUNDS = 3
 CLIMB_STEPS = 40
@@ -46,12 +47,15 @@ def maximise(
     for key, (value, point) in ranked:
         if may_repeat or not is_known(key):
             return point, value
+    for place in order[STARTS * 8 :]:
+        if not is_known(point_key(points[place])):
+            return points[place], float(values[place])
     if codec.space.is_finite:
         point_left = unused(codec.space, is_known, rng)
         if point_left is None:
             return None
         return point_left, float(beliefs.log_acquisition(codec.encode(point_left)[None, :])[0])
-    return ranked[0][1][1], ranked[0][1][0]
+    return (ranked[0][1][1], ranked[0][1][0]) if ranked else None
 
 
 def _screen(codec: Codec, beliefs: Beliefs, rng: np.random.Generator) -> list[Point]:
@@ -71,11 +75,8 @@ def _screen(codec: Codec, beliefs: Beliefs, rng: np.random.Generator) -> list[Po
     points = [codec.decode(row) for row in rows]
     if space.constraints:
         points = [p for p in points if not space.broken(p)]
-        while len(points) < 64:
-            drawn = draw(space, rng)
-            if drawn is None:
-                break
-            points.append(drawn)
+        if len(points) < FEWEST:
+            points += draw_many(space, rng, FEWEST - len(points))
     return points
 
 
