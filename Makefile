@@ -29,7 +29,7 @@ serve: $(STAMP) ## run the service: REST on :8000, gRPC on :50051, SQLite in ask
 	$(BIN)/asktell serve
 
 check: $(STAMP) ## ruff, mypy --strict, import contracts
-	$(BIN)/ruff check .
+	$(BIN)/ruff check --no-cache .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy services api workers migrations sdk/src
 	$(BIN)/lint-imports --no-cache

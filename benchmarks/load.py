@@ -69,6 +69,7 @@ async def batch(target: str, study: str, until: float, waits: list[float]) -> in
 async def grpc_unary(target: str, study: str, until: float, waits: list[float]) -> int:
     """Ask one, tell one, over gRPC."""
     import grpc
+
     from asktell.v1 import trial_pb2 as pb
     from asktell.v1 import trial_pb2_grpc as stubs
 
@@ -88,6 +89,7 @@ async def grpc_unary(target: str, study: str, until: float, waits: list[float]) 
 async def stream(target: str, study: str, until: float, waits: list[float]) -> int:
     """Keep a hundred trials running over one `Evaluate` stream."""
     import grpc
+
     from asktell.v1 import trial_pb2 as pb
     from asktell.v1 import trial_pb2_grpc as stubs
 

@@ -8,13 +8,14 @@ from __future__ import annotations
 import argparse
 import warnings
 
-import asktell
 from sklearn.datasets import load_breast_cancer
 from sklearn.decomposition import PCA
 from sklearn.model_selection import StratifiedKFold, cross_val_score
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import MinMaxScaler, StandardScaler
 from sklearn.svm import SVC
+
+import asktell
 
 SPACE = {
     "scaler": asktell.Categorical(["standard", "minmax"]),

@@ -12,9 +12,9 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from typing import Annotated, Any, TypeVar
 
 import structlog
-from asktell.v1 import trial_pb2
 from pydantic import Field
 
+from asktell.v1 import trial_pb2
 from services.caller import Caller, Role
 from services.container import Services
 from services.domain.document import Document

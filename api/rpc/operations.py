@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 import grpc.aio
-from asktell.v1 import operation_pb2, operation_pb2_grpc, trial_pb2
 
+from asktell.v1 import operation_pb2, operation_pb2_grpc, trial_pb2
 from services.container import Services
 from services.requests import WaitQuery
 

@@ -5,6 +5,11 @@ from __future__ import annotations
 import ipaddress
 
 import grpc.aio
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+from grpc_health.v1.health import SERVICE_NAME as HEALTH
+from grpc_health.v1.health import aio as health
+from grpc_reflection.v1alpha import reflection
+
 from asktell.v1 import (
     operation_pb2,
     operation_pb2_grpc,
@@ -15,11 +20,6 @@ from asktell.v1 import (
     trial_pb2,
     trial_pb2_grpc,
 )
-from grpc_health.v1 import health_pb2, health_pb2_grpc
-from grpc_health.v1.health import SERVICE_NAME as HEALTH
-from grpc_health.v1.health import aio as health
-from grpc_reflection.v1alpha import reflection
-
 from services.container import Services
 
 from .calls import Edge

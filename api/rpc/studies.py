@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 import grpc.aio
-from asktell.v1 import study_pb2, study_pb2_grpc
 from google.api import httpbody_pb2
 from google.protobuf import empty_pb2
 
+from asktell.v1 import study_pb2, study_pb2_grpc
 from services.container import Services
 from services.domain.study import StudySpec
 from services.exports import MEDIA

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 import grpc.aio
-from asktell.v1 import suggester_pb2, suggester_pb2_grpc
 
+from asktell.v1 import suggester_pb2, suggester_pb2_grpc
 from services.container import Services
 
 from .calls import answer

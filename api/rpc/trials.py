@@ -6,8 +6,8 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 import grpc.aio
-from asktell.v1 import trial_pb2, trial_pb2_grpc
 
+from asktell.v1 import trial_pb2, trial_pb2_grpc
 from services.container import Services
 from services.domain.errors import Invalid
 from services.domain.trial import (

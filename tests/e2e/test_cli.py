@@ -12,10 +12,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import asktell
 import pytest
 import yaml
 
+import asktell
 from tests.support.servers import Server, wait_for
 
 Run = Callable[..., subprocess.CompletedProcess[str]]

@@ -9,9 +9,9 @@ import subprocess
 import sys
 from pathlib import Path
 
-import asktell
 import pytest
 
+import asktell
 from tests.support.servers import Server
 
 EXAMPLES = Path(__file__).parents[2] / "examples"

@@ -10,9 +10,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import asktell
 import pytest
 
+import asktell
 from tests.support.servers import Server, wait_for
 
 SPACE: dict[str, asktell.Parameter] = {"x": asktell.Float(-5, 5)}

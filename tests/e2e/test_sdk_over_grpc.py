@@ -6,9 +6,9 @@ import uuid
 from collections.abc import Iterator
 from typing import Any
 
-import asktell
 import pytest
 
+import asktell
 from tests.support.servers import Server, free_port
 
 SPACE: dict[str, asktell.Parameter] = {

@@ -9,10 +9,10 @@ from typing import Any
 import grpc
 import grpc.aio
 import pytest
-from asktell.v1 import study_pb2, trial_pb2
 
 from api.rpc import evaluation
 from api.rpc.server import GrpcServer
+from asktell.v1 import study_pb2, trial_pb2
 from services.container import Services
 from services.domain.errors import Unavailable
 from tests.support.grpc_client import Client, refused

@@ -8,9 +8,9 @@ from collections.abc import AsyncIterator
 import grpc
 import grpc.aio
 import pytest
-from asktell.v1 import operation_pb2, study_pb2, trial_pb2
 
 from api.rpc.server import build_server
+from asktell.v1 import operation_pb2, study_pb2, trial_pb2
 from services.container import Services
 from services.domain.suggester import Honours, Spec, Suggestion
 from services.store.engine import Database

@@ -8,11 +8,11 @@ import socket
 import grpc
 import grpc.aio
 import pytest
-from asktell.v1 import study_pb2, trial_pb2
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 
 from api.rpc.server import NAMES, GrpcServer, build_server
+from asktell.v1 import study_pb2, trial_pb2
 from services import metrics
 from services.caller import Caller, Role
 from services.container import Services

@@ -8,11 +8,11 @@ import json
 
 import grpc
 import pytest
-from asktell.v1 import operation_pb2, study_pb2, suggester_pb2, trial_pb2
 from google.protobuf.struct_pb2 import Struct
 from pyarrow import parquet
 
 from api.rpc.messages import take, write
+from asktell.v1 import operation_pb2, study_pb2, suggester_pb2, trial_pb2
 from services.container import Services
 from tests.support.builders import EVERY_VALUE, study_document
 from tests.support.grpc_client import Client, refused

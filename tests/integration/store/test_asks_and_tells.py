@@ -63,10 +63,9 @@ async def test_many_askers_get_different_trials_and_never_too_many(services: Ser
 
 
 async def test_two_servers_on_one_database_share_numbers_without_gaps(services: Services, database: str) -> None:
-    from workers.suggesters.registry import specs
-
     from services.store.engine import Database
     from services.wakeups import LocalWakeups
+    from workers.suggesters.registry import specs
 
     other = Services(Database(database), LocalWakeups(), specs())
     made = (await services.studies.create(ADMIN, study(limits={"max_trials": 40}))).value
@@ -335,11 +334,10 @@ async def test_the_declared_defaults_are_tried_first(services: Services) -> None
 async def test_a_clock_that_jumps_back_keeps_the_order_of_times(database: str) -> None:
     from datetime import timedelta
 
-    from workers.suggesters.registry import specs
-
     from services.store.engine import Database
     from services.store.unit_of_work import utc_now
     from services.wakeups import LocalWakeups
+    from workers.suggesters.registry import specs
 
     offset = timedelta()
     services = Services(Database(database), LocalWakeups(), specs(), clock=lambda: utc_now() + offset)

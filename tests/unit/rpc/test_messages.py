@@ -7,12 +7,12 @@ from datetime import UTC, datetime, timedelta, timezone
 from typing import Any
 
 import pytest
-from asktell.v1 import study_pb2, suggester_pb2, trial_pb2
 from google.protobuf.unknown_fields import UnknownFieldSet
 from hypothesis import given
 from hypothesis import strategies as st
 
 from api.rpc.messages import check_known, read, take, write
+from asktell.v1 import study_pb2, suggester_pb2, trial_pb2
 from services.domain.document import canonical
 from services.domain.errors import Invalid
 from services.domain.study import StudySpec

@@ -9,13 +9,13 @@ from enum import StrEnum
 from typing import Any, get_args, get_origin
 
 import pytest
-from asktell.v1 import error_pb2, operation_pb2, study_pb2, suggester_pb2, trial_pb2
 from google.protobuf.descriptor import FieldDescriptor
 from google.protobuf.message import Message
 from pydantic import TypeAdapter, ValidationError
 from pydantic.fields import FieldInfo
 
 from api.rpc.evaluation import Opening
+from asktell.v1 import error_pb2, operation_pb2, study_pb2, suggester_pb2, trial_pb2
 from services import answers, pages
 from services.domain import parameters, study, suggester, trial
 from services.domain.document import Document

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-import asktell
 import pytest
 
+import asktell
 from tests.support.scripted import Answer, Scripted, problem
 
 Script = Callable[..., Scripted]

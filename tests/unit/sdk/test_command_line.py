@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 import typer
+
 from asktell.cli import CLIENT, files
 from asktell.cli.commands import Template, split
 

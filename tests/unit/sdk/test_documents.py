@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+
 from asktell.documents import EventReader, numbers, study_document
 from asktell.errors import Invalid
 from asktell.flows import encode

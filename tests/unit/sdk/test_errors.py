@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-import asktell
 import pytest
-from asktell.errors import BY_KIND, from_problem
 
+import asktell
+from asktell.errors import BY_KIND, from_problem
 from services.answers import STATUS
 from services.domain import errors as domain
 

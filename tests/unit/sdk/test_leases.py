@@ -6,6 +6,7 @@ import gc
 import threading
 
 import pytest
+
 from asktell.errors import Conflict, Unavailable
 from asktell.leases import Leases, LeaseThread
 

@@ -6,8 +6,9 @@ import inspect
 import subprocess
 import sys
 
-import asktell
 import pytest
+
+import asktell
 
 
 def test_all_names_every_public_member_and_nothing_else() -> None:

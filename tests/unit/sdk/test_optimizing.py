@@ -6,6 +6,7 @@ import functools
 from typing import Any
 
 import pytest
+
 from asktell.documents import TrialFields
 from asktell.errors import Invalid
 from asktell.optimizing import Count, metrics_of, takes_trial

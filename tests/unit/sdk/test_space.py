@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import fields
 from typing import Any, get_args
 
-import asktell
 import pytest
-from asktell.space import documents
 from pydantic import TypeAdapter
 
+import asktell
+from asktell.space import documents
 from services.domain import parameters as domain
 
 KINDS: dict[type[asktell.Parameter], asktell.Parameter] = {
