@@ -8,13 +8,12 @@ from pathlib import Path
 PANELS = [
     ("Requests per second", 'sum by (route) (rate(asktell_http_requests_total[1m]))', "reqps"),
     ("Errors per second", 'sum by (route, status) (rate(asktell_http_requests_total{status=~"[45].."}[1m]))', "reqps"),
-    ("Ask wait, p50 and p99", 'histogram_quantile(0.99, sum by (le) (rate(asktell_ask_wait_seconds_bucket[5m])))', "s"),
+    ("Ask wait, p99", "histogram_quantile(0.99, sum by (le) (rate(asktell_ask_wait_seconds_bucket[5m])))", "s"),
     ("Trials handed out, by source", 'sum by (source) (rate(asktell_asks_total[1m]))', "ops"),
     ("Outcomes told, by state", 'sum by (state) (rate(asktell_tells_total[1m]))', "ops"),
     ("Time of a suggestion, p90", 'histogram_quantile(0.9, sum by (le, suggester) (rate(asktell_suggest_seconds_bucket[5m])))', "s"),
     ("Suggestions that broke", 'sum by (suggester, kind) (rate(asktell_suggest_failures_total[5m]))', "ops"),
     ("Transactions, p99", 'histogram_quantile(0.99, sum by (le) (rate(asktell_transaction_seconds_bucket[5m])))', "s"),
-    ("Suggestion time p90", "histogram_quantile(0.9, sum by (le, suggester) (rate(asktell_suggest_seconds_bucket[5m])))", "s"),
     ("gRPC calls per second", 'sum by (method, code) (rate(asktell_grpc_requests_total[1m]))', "reqps"),
 ]  # fmt: skip
 
