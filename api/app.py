@@ -77,13 +77,13 @@ async def running(settings: Settings) -> AsyncIterator[Running]:
         if dispatcher is not None:
             await dispatcher.start()
             stack.push_async_callback(dispatcher.close)
-        # The quasi-random net needs SciPy's statistics, whose import takes a second or two: not inside somebody's ask.
-        warming = asyncio.create_task(asyncio.to_thread(importlib.import_module, "scipy.stats"))
-        stack.callback(warming.cancel)
         sweeper = asyncio.create_task(services.sweeper.run())
         stack.push_async_callback(_cancel, sweeper)
         target = await _start_grpc(stack, services, settings)
         port = await _start_rest(stack, services, settings, dispatcher.is_alive if dispatcher else None)
+        # The quasi-random net needs SciPy's statistics, whose import takes a second or two: not inside somebody's ask.
+        warming = asyncio.create_task(asyncio.to_thread(importlib.import_module, "scipy.stats"))
+        stack.callback(warming.cancel)
         host = f"[{settings.host}]" if ":" in settings.host else settings.host
         yield Running(f"http://{host}:{port}", target, services)
 
