@@ -96,3 +96,68 @@ def test_it_restarts_with_twice_the_population() -> None:
         one.tell(number, sphere(list(suggestion.parameters.values())))
         history.update([one.trials[number]], seq=one.seq, next_number=number + 1)
     assert {"6", "12"} <= sizes
+
+
+def path(parameters: list[dict[str, object]], options: dict[str, object], restart: str) -> list[dict[str, object]]:
+    """A hundred points, outcomes out of order, with every kind of outcome, now and then with a restart."""
+    made = study(parameters=parameters, suggester={"name": "cmaes", "options": options}, seed=11)
+    of = law.Problem(study="s", spec=made, seed=11)
+    one, suggester, found, running = law.Study(of), law.make(get("cmaes"), of), [], []
+    for n in range(100):
+        if restart == "saved":
+            suggester = law.make(get("cmaes"), of, law.save(suggester))
+        elif restart == "lost" and n % 9 == 0:
+            suggester = law.make(get("cmaes"), of)
+        for suggestion in suggester.suggest(one.history(), 1):
+            found.append(suggestion.parameters)
+            running.append(one.start(suggestion))
+        while len(running) > 4:
+            number = running.pop(number_of(n, len(running)))
+            numbers = [v for v in one.trials[number].parameters.values() if isinstance(v, (int, float))]
+            state = TrialState.COMPLETED if number % 9 else list(TrialState)[-1 - number // 9 % 4]
+            one.tell(number, 1.0 if number < 20 else sphere(numbers), state)
+    return found
+
+
+def number_of(n: int, most: int) -> int:
+    """A place below `most` that looks random."""
+    return n * 7919 % most
+
+
+WHOLE = [{"name": f"i{k}", "type": "int", "min": 0, "max": 9} for k in range(4)]
+REAL = [{"name": f"x{k}", "type": "float", "min": 0, "max": 1} for k in range(4)]
+MIXED = law.SPACES["mixed"]["parameters"]
+
+
+@pytest.mark.parametrize("restart", ["saved", "lost"])
+@pytest.mark.parametrize("options", [{}, {"diagonal": True}], ids=["full", "diagonal"])
+@pytest.mark.parametrize("parameters", [REAL, WHOLE + REAL[:2], MIXED], ids=["real", "whole", "mixed"])
+def test_restarts_change_nothing_over_many_generations(
+    parameters: list[dict[str, object]], options: dict[str, object], restart: str
+) -> None:
+    np.random.seed(1)  # the path must not depend on NumPy's global generator
+    expected = path(parameters, options, "never")
+    np.random.seed(2)
+    assert path(parameters, options, restart) == expected
+
+
+@pytest.mark.parametrize("name", ["cmaes", "auto"])
+def test_hundreds_of_dimensions_are_served_and_saved(name: str) -> None:
+    made = study(
+        parameters=[{"name": "w", "type": "vector", "length": 320, "min": -1, "max": 1}],
+        suggester={"name": name},
+        seed=1,
+    )
+    of = law.Problem(study="s", spec=made, seed=1)
+    one, suggester = law.Study(of), law.make(get(name), of)
+    for _ in range(30):
+        suggestion = suggester.suggest(one.history(), 1)[0]
+        one.tell(one.start(suggestion), sphere(suggestion.parameters["w"]))
+    restored = law.make(get(name), of, law.save(suggester))
+    assert restored.suggest(one.history(), 1)[0].parameters == suggester.suggest(one.history(), 1)[0].parameters
+
+
+def test_diagonal_learns_scales() -> None:
+    diagonal = [minimise("cmaes", ellipsoid, 400, seed, 6, diagonal=True) for seed in range(3)]
+    random = [minimise("random", ellipsoid, 400, seed, 6) for seed in range(3)]
+    assert wins(diagonal, random) == 3

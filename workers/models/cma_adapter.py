@@ -6,7 +6,10 @@ and put back so that the next generation is the same to the last bit (verified f
 
 from __future__ import annotations
 
+import hashlib
 import math
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any, Self
 
 import numpy as np
@@ -57,6 +60,8 @@ class CmaAdapter:
             "popsize": popsize,
             "CMA_diagonal": diagonal,
             "CMA_mirrors": 0,
+            # From 300 dimensions on pycma would take a rule that needs special first points in every generation.
+            "AdaptSigma": cma.sigma_adaptation.CMAAdaptSigmaCSA,
             "seed": math.nan,
             "verbose": -9,
             "verb_log": 0,
@@ -67,6 +72,8 @@ class CmaAdapter:
             options["integer_variables"] = whole
         found = cls(cma.CMAEvolutionStrategy(list(start), sigma, options))
         found.sample(np.zeros((1, len(start))))  # creates what pycma makes on first use
+        found.forget_asked()
+        found._es.mean_old = found._es.mean.copy()  # an update looks for it also where a plateau came first
         return found
 
     @property
@@ -94,28 +101,34 @@ class CmaAdapter:
         self._es.sm.randn = source
 
     def tell(self, points: list[Array], ranks: list[float]) -> None:
-        """Update with one generation."""
-        self._es.tell(points, list(ranks))
-        self._forget_asked()
+        """Update with one generation; what it samples since the last `forget_asked` must be the same in every process."""
+        with _global_randomness(self._seed()):
+            self._es.tell(points, list(ranks))
+        self.forget_asked()
 
-    def _forget_asked(self) -> None:
+    def _seed(self) -> int:
+        place = np.asarray(self._es.mean, dtype=np.float64).tobytes() + str(self._es.countiter).encode()
+        return int.from_bytes(hashlib.blake2b(place, digest_size=4).digest(), "little")
+
+    def forget_asked(self) -> None:
+        """Forget which points were sampled, and from what before whole numbers were rounded."""
         self._es.sent_solutions.clear()
+        self._es._round_integer_variables.archive.clear()
         self._es.number_of_solutions_asked = 0
 
     def widen(self) -> None:
         """Grow the step size by the plateau rule, and count the generation."""
         self._es.sigma = min(self._es.sigma * math.exp(0.5), 1.0)
         self._es.countiter += 1
+        self.forget_asked()
 
     def has_converged(self) -> bool:
         """Whether the distribution has become too small or too flat to go on."""
-        widths = self._es.sigma * np.sqrt(np.diag(self._covariance()))
-        spread = self._es.D
+        es = self._es
+        scales = np.asarray(es.sigma_vec.scaling) / np.asarray(es.sigma_vec0) * np.ones(es.N)
+        widths = es.sigma * scales * np.sqrt(np.asarray(es.sm.variances))
+        spread = np.asarray(es.D) * scales if es.opts["CMA_diagonal"] else np.asarray(es.D)
         return bool(widths.max() < CONVERGED or (spread.max() / max(spread.min(), 1e-300)) ** 2 > MOST_CONDITION)
-
-    def _covariance(self) -> Array:
-        found = np.asarray(self._es.sm.C)
-        return np.diag(found) if found.ndim == 1 else found
 
     def save(self) -> tuple[dict[str, Any], dict[str, Array]]:
         """The state as numbers and arrays."""
@@ -129,10 +142,9 @@ class CmaAdapter:
             "mean": np.array(es.mean, dtype=np.float64),
             "pc": np.array(es.pc, dtype=np.float64),
             "ps": np.array(adapt.ps, dtype=np.float64),
-            "C": np.array(es.sm.C, dtype=np.float64),
             "sigma_vec": np.array(es.sigma_vec.scaling, dtype=np.float64) * np.ones(es.N),
         }
-        for name in ("B", "D"):
+        for name in ("C", "B", "D"):  # none of them where only scales are learned
             if getattr(es.sm, name, None) is not None:
                 arrays[name] = np.array(getattr(es.sm, name), dtype=np.float64)
         if getattr(es, "pc2", None) is not None:
@@ -154,16 +166,27 @@ class CmaAdapter:
         if "pc2" in arrays:
             es.pc2 = arrays["pc2"].copy()
         es.adapt_sigma.ps = arrays["ps"].copy()
-        es.sm.C = arrays["C"].copy()
-        for name in ("B", "D"):
+        for name in ("C", "B", "D"):
             if name in arrays:
-                setattr(es.sm, name, arrays[name].copy())
+                # "K" keeps the order in memory: in another one BLAS rounds the last bit differently.
+                setattr(es.sm, name, arrays[name].copy(order="K"))
         es.sm._inverse_root_C = None
         es.sigma_vec = DiagonalDecoding(arrays["sigma_vec"].copy())
         if hasattr(es, "_updateBDfromSM"):
             es._updateBDfromSM(es.sm)
         es._flgtelldone = True
-        self._forget_asked()
+        self.forget_asked()
+
+
+@contextmanager
+def _global_randomness(seed: int) -> Iterator[None]:
+    """NumPy's global generator at a known place, which pycma's treatment of whole numbers draws from; put back afterwards."""
+    before = np.random.get_state()
+    np.random.seed(seed)
+    try:
+        yield
+    finally:
+        np.random.set_state(before)
 
 
 def _number(value: Any) -> Any:

@@ -5,6 +5,8 @@ The policy in one look:
 - texts, tokens or permutations beside whatever else: `random`, which draws them (methods for text come with their own suggesters).
 - one objective, a budget of more than 50 trials a dimension (300 at least), numbers only: `gp` at first, `cmaes` from 30 trials a
   dimension (150 at least) on, where a model of everything costs more than it brings.
+- over 100 dimensions, one objective, numbers only: `cmaes`, over 300 with scales alone, no correlations.
+- over 1000 dimensions otherwise: `sobol`, for no model here would learn anything in time.
 - everything else: `gp`.
 """
 
@@ -29,6 +31,8 @@ from services.domain.suggester import (
 
 VERSION = 1
 FEW_PARAMETERS = 100
+MOST_CORRELATED = 300
+MOST_MODELLED = 1000
 
 
 class Auto:
@@ -60,7 +64,8 @@ class Auto:
         if name not in self._made:
             spec = get(name)
             problem = self._problem
-            self._made[name] = spec.create(problem, spec.parse_options({}), self._blobs.get(name))
+            options = {"diagonal": True} if name == "cmaes" and dimensions(problem.spec) > MOST_CORRELATED else {}
+            self._made[name] = spec.create(problem, spec.parse_options(options), self._blobs.get(name))
         return self._made[name]
 
     def state(self) -> Blob | None:
@@ -72,20 +77,27 @@ class Auto:
         return Blob(version=VERSION, document=document, arrays=inner.arrays)
 
 
+def dimensions(spec: StudySpec) -> int:
+    """How many numbers a point has, an item of a vector being one."""
+    return sum(getattr(p, "length", 1) for p in spec.parameters)
+
+
 def choose(spec: StudySpec, completed: int) -> tuple[str, str]:
     """The suggester for a study with so many completed trials, and why."""
     foreign = sorted({p.type for p in spec.parameters} - ENCODABLE)
     if foreign:
         return "random", f"parameters of type {foreign[0]} are drawn"
-    dimensions = sum(getattr(p, "length", 1) for p in spec.parameters)
+    d = dimensions(spec)
     budget = spec.limits.max_trials
-    numeric = all(p.type in ("float", "int", "vector") and not p.when for p in spec.parameters) and dimensions >= 2
+    numeric = all(p.type in ("float", "int", "vector") and not p.when for p in spec.parameters) and d >= 2
     if len(spec.objectives) == 1 and numeric and not spec.is_noisy:
-        if dimensions > FEW_PARAMETERS:
-            return "cmaes", f"{dimensions} dimensions are many for a model of everything"
-        is_large = budget is not None and budget >= max(300, 50 * dimensions)
-        if is_large and completed >= max(150, 30 * dimensions):
+        if d > FEW_PARAMETERS:
+            return "cmaes", f"{d} dimensions are many for a model of everything"
+        is_large = budget is not None and budget >= max(300, 50 * d)
+        if is_large and completed >= max(150, 30 * d):
             return "cmaes", f"the budget is large and {completed} trials are told"
+    if d > MOST_MODELLED:
+        return "sobol", f"{d} dimensions are too many to learn from"
     return "gp", "trials are dear"
 
 

@@ -170,6 +170,9 @@ class CmaEs:
         own = sorted(told, key=lambda t: t.number)
         others = sorted(foreign, key=lambda t: t.number)[-MOST_FOREIGN:]
         everyone = own + others
+        # Whatever was sampled here meanwhile: the update sees the rows up to the last one told, and nothing else.
+        self._rows = []
+        self._distribution().forget_asked()
         x = [self._row(t.origin["row"]) if t.origin["row"] >= 0 else self._cube.coordinates(t.parameters) for t in own]
         x += [self._cube.coordinates(t.parameters) for t in others]
         order = ranks(history, everyone)

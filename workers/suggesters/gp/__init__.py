@@ -12,7 +12,9 @@ from typing import TYPE_CHECKING, Any
 from pydantic import Field
 
 from services.domain.document import Document
+from services.domain.errors import FieldError
 from services.domain.history import History
+from services.domain.study import StudySpec
 from services.domain.suggester import ENUMERABLE, Blob, Honours, Problem, Resources, Spec, Suggester, Suggestion
 
 if TYPE_CHECKING:
@@ -22,6 +24,7 @@ if TYPE_CHECKING:
 
 VERSION = 1
 MOST_INITIAL = 20
+MOST_DIMENSIONS = 2000
 
 
 class GpOptions(Document):
@@ -150,6 +153,15 @@ def _reason(beliefs: Beliefs) -> str:
     return " ".join(parts)
 
 
+def _refuse(spec: StudySpec, _: GpOptions) -> list[FieldError]:
+    d = sum(getattr(p, "length", 1) for p in spec.parameters)
+    return (
+        [FieldError("/parameters", f"gp serves up to {MOST_DIMENSIONS} coordinates, not {d}")]
+        if d > MOST_DIMENSIONS
+        else []
+    )
+
+
 def _create(problem: Problem, options: GpOptions, blob: Blob | None) -> Suggester:
     return GaussianProcessSearch(problem, options, blob)
 
@@ -161,5 +173,6 @@ SPEC = Spec(
     honours=Honours(types=ENUMERABLE | {"vector"}, max_objectives=10, examples=True),
     options=GpOptions,
     create=_create,
+    refuse=_refuse,
     resources=Resources(timeout_seconds=120.0),
 )
