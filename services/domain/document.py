@@ -40,6 +40,8 @@ class Document(BaseModel):
             return cls.model_validate_json(body or b"{}")
         except ValidationError as error:
             raise invalid_from(error) from None
+        except ArithmeticError:
+            raise Invalid("a number is too large or too small to work with") from None
 
     def wire(self) -> dict[str, Any]:
         """The document as JSON-ready values, in the words of the contract."""

@@ -44,6 +44,8 @@ class _Parameter(Document):
         if default is not None:
             try:
                 self.accept(default)
+            except ArithmeticError:
+                return self  # bounds or step make no sense, which their own check says next
             except ValueError as error:
                 raise ValueError(f"default {error}") from None
         return self

@@ -44,6 +44,11 @@ BAD_STUDIES: list[tuple[dict[str, Any], str]] = [
     ({"parameters": [{"name": "x", "type": "bool"}, {"name": "x", "type": "bool"}]}, "/parameters/1/name"),
     ({"parameters": [{"name": "x", "type": "bool", "when": {"y": [1]}}]}, "/parameters/0/when/y"),
     ({"parameters": [{"name": "x", "type": "categorical", "choices": ["a", "a"]}]}, "/parameters/0/choices"),
+    ({"parameters": [{"name": "x", "type": "float", "min": 0, "max": 0, "step": 0, "default": 0}]}, "/parameters/0"),
+    (
+        {"parameters": [{"name": "x", "type": "float", "min": 0, "max": 1, "step": 5e-324, "default": 1}]},
+        "/parameters/0",
+    ),
     ({"objectives": []}, "/objectives"),
     ({"objectives": [{"metric": "loss", "goal": "down"}]}, "/objectives/0/goal"),
     ({"constraints": [{"metric": "c"}]}, "/constraints/0"),
