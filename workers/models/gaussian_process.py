@@ -1,26 +1,24 @@
 """An exact Gaussian process with hand-written gradients: NumPy and SciPy, float64, one thread.
 
-Kernel: Matérn-5/2 with a lengthscale for each coordinate; a categorical coordinate is compared by equality (Hamming).
-Priors on lengthscales and noise are the dimension-scaled ones of Hvarfner, Hellsten, Nardi 2024; the output scale stays 1,
-for the targets are standardised.
+Several samples of the values at the same places may be believed at once: targets are (n,) or (n, s), means (m,) or (m, s).
+`fitting` finds the hyperparameters.
 """
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
 
-Array = NDArray[np.float64]
-Mask = NDArray[np.bool_]
+from .kernels import Kernel
+from .warping import kumaraswamy, kumaraswamy_slopes
 
-SQRT5 = math.sqrt(5.0)
-MIN_LENGTHSCALE = 0.025
-MIN_NOISE = 1e-4
-FIT_EVALUATIONS = 60
-JITTERS = (0.0, 1e-8, 1e-7, 1e-6, 1e-5, 1e-4, 1e-3, 1e-2)
+Array = NDArray[np.float64]
+
+JITTERS = (0.0, 1e-10, 1e-8, 1e-7, 1e-6, 1e-5, 1e-4, 1e-3, 1e-2)
+LEAST_VARIANCE = 1e-12
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,59 +26,26 @@ class Hyperparameters:
     """What a fit finds.
 
     Attributes:
-        lengthscales: (d,) in units of the cube.
+        lengthscales: (g,) in units of the (warped) cube.
         noise: variance of the observations, targets being standardised.
         mean: constant mean.
+        output_scale: variance of the function.
+        warp: (2, d) Kumaraswamy exponents a and b of each column, 1 where it is not bent; None: no column is.
     """
 
     lengthscales: Array
     noise: float
     mean: float
+    output_scale: float = 1.0
+    warp: Array | None = None
 
-    def vector(self) -> Array:
-        """ln lengthscales, ln noise, mean: (d + 2,)."""
-        return np.concatenate([np.log(self.lengthscales), [math.log(self.noise), self.mean]])
-
-    @staticmethod
-    def of(vector: Array) -> Hyperparameters:
-        """From the vector that the optimiser moves."""
-        return Hyperparameters(np.exp(vector[:-2]), float(np.exp(vector[-2])), float(vector[-1]))
-
-    @staticmethod
-    def prior_mode(dimensions: int) -> Hyperparameters:
-        """Where the prior density is highest."""
-        return Hyperparameters(
-            np.full(dimensions, math.exp(math.sqrt(2) - 3) * math.sqrt(dimensions)), math.exp(-5), 0.0
-        )
-
-
-def squared_distance(a: Array, b: Array, lengthscales: Array, categorical: Mask) -> Array:
-    """(n, m) scaled squared distances between (n, d) and (m, d) rows."""
-    numeric = ~categorical
-    left, right = a[:, numeric] / lengthscales[numeric], b[:, numeric] / lengthscales[numeric]
-    found = np.maximum(
-        (left**2).sum(1)[:, None] + (right**2).sum(1)[None, :] - 2.0 * left @ right.T,
-        0.0,
-    )
-    for j in np.flatnonzero(categorical):
-        found += (a[:, j][:, None] != b[:, j][None, :]) / lengthscales[j] ** 2
-    return np.asarray(found)
-
-
-def matern52(r2: Array) -> Array:
-    """(1 + √5 r + 5 r²/3) exp(-√5 r)."""
-    r = SQRT5 * np.sqrt(r2)
-    return np.asarray((1.0 + r + r2 * (5.0 / 3.0)) * np.exp(-r))
-
-
-def matern52_slope(r2: Array) -> Array:
-    """(5/3)(1 + √5 r) exp(-√5 r) = -2 dM/d(r²); finite at 0."""
-    r = SQRT5 * np.sqrt(r2)
-    return np.asarray((5.0 / 3.0) * (1.0 + r) * np.exp(-r))
+    def bent(self, x: Array) -> Array:
+        """(n, d) rows as the kernel sees them."""
+        return x if self.warp is None else kumaraswamy(x, self.warp[0], self.warp[1])
 
 
 def cholesky(matrix: Array) -> tuple[Array, float]:
-    """The lower factor, and the jitter that it took.
+    """The lower factor, and the jitter that it took, as a share of the mean of the diagonal.
 
     Raises:
         np.linalg.LinAlgError: the matrix is not positive definite even with the largest jitter.
@@ -94,131 +59,185 @@ def cholesky(matrix: Array) -> tuple[Array, float]:
     raise np.linalg.LinAlgError("not positive definite")
 
 
-def log_posterior(
-    vector: Array, x: Array, y: Array, categorical: Mask, fixed_noise: Array | None
-) -> tuple[float, Array]:
-    """Log marginal likelihood plus log prior (up to a constant), and its gradient.
-
-    Args:
-        vector: (d + 2,) as `Hyperparameters.vector`.
-        x: (n, d); y: (n,) standardised targets.
-        fixed_noise: (n,) known variances that are added to the learned one.
-    """
-    n, d = x.shape
-    theta = Hyperparameters.of(vector)
-    r2 = squared_distance(x, x, theta.lengthscales, categorical)
-    kernel = matern52(r2)
-    full = kernel.copy()
-    full[np.diag_indices(n)] += theta.noise + (0.0 if fixed_noise is None else fixed_noise)
-    lower, _ = cholesky(full)
-    inverse_lower = _inverse_lower(lower)
-    inverse = inverse_lower.T @ inverse_lower
-    residual = y - theta.mean
-    alpha = inverse @ residual
-    value = -0.5 * residual @ alpha - np.log(np.diag(lower)).sum() - 0.5 * n * math.log(2 * math.pi)
-    # All lengthscale derivatives at once: W = (αα' - K⁻¹) ∘ slope, see card 0.4.
-    spread = np.outer(alpha, alpha) - inverse
-    weights = spread * matern52_slope(r2)
-    gradient = np.empty(d + 2)
-    scaled = x / theta.lengthscales
-    total = weights.sum(1)
-    numeric = total @ scaled**2 - np.einsum("ij,ij->j", scaled, weights @ scaled)
-    gradient[:d] = numeric
-    for j in np.flatnonzero(categorical):
-        differ = (x[:, j][:, None] != x[:, j][None, :]) / theta.lengthscales[j] ** 2
-        gradient[j] = 0.5 * (weights * differ).sum()
-    gradient[d] = 0.5 * theta.noise * np.trace(spread)
-    gradient[d + 1] = alpha.sum()
-    prior, prior_gradient = _log_prior(vector, d)
-    return float(value + prior), gradient + prior_gradient
-
-
-def _log_prior(vector: Array, d: int) -> tuple[float, Array]:
-    mean, variance = math.sqrt(2) + 0.5 * math.log(d), 3.0
-    lengths = vector[:d] - mean
-    noise = vector[d] + 4.0
-    gradient = np.zeros(d + 2)
-    # The densities are of the values; optimising over their logarithms leaves the -ln θ of the log-normal in place.
-    gradient[:d] = -lengths / variance - 1.0
-    gradient[d] = -noise - 1.0
-    value = -0.5 * (lengths**2).sum() / variance - vector[:d].sum() - 0.5 * noise**2 - vector[d]
-    return float(value), gradient
-
-
-def _inverse_lower(lower: Array) -> Array:
+def inverse_of_lower(lower: Array) -> Array:
+    """The inverse of a lower triangular matrix."""
     from scipy.linalg.lapack import dtrtri
 
     inverse, _ = dtrtri(lower, lower=1)
     return np.asarray(inverse)
 
 
-def fit(x: Array, y: Array, categorical: Mask, fixed_noise: Array | None = None) -> Hyperparameters:
-    """Maximum a posteriori hyperparameters: a pure function of the data, stopped by count.
+@dataclass(frozen=True, slots=True)
+class Trace:
+    """What a prediction leaves behind for its derivatives: kernel values and slopes between (m, d) points and the data."""
 
-    Args:
-        x: (n, d) in the unit cube.
-        y: (n,) standardised targets.
-        categorical: (d,) which coordinates are compared by equality.
-        fixed_noise: (n,) known variances.
-    """
-    from scipy.optimize import minimize
-
-    d = x.shape[1]
-
-    def negative(vector: Array) -> tuple[float, Array]:
-        try:
-            value, gradient = log_posterior(vector, x, y, categorical, fixed_noise)
-        except np.linalg.LinAlgError:
-            return 1e10, np.zeros(d + 2)
-        return -value, -gradient
-
-    start = Hyperparameters.prior_mode(d).vector()
-    bounds = [(math.log(MIN_LENGTHSCALE), math.log(100.0))] * d + [(math.log(MIN_NOISE), math.log(2.0)), (-3.0, 3.0)]
-    found = minimize(
-        negative, start, jac=True, method="L-BFGS-B", bounds=bounds, options={"maxfun": FIT_EVALUATIONS, "gtol": 1e-3}
-    )
-    return Hyperparameters.of(found.x if np.all(np.isfinite(found.x)) else start)
+    points: Array
+    k: Array
+    slope: Array
+    std: Array
 
 
+@dataclass(eq=False)
 class GaussianProcess:
     """A belief over functions given data and hyperparameters.
 
-    Args:
+    Attributes:
         x: (n, d) in the unit cube.
-        y: (n,) targets.
+        y: (n,) targets, or (n, s) samples of them.
         theta: hyperparameters.
-        categorical: (d,) which coordinates are compared by equality.
-        fixed_noise: (n,) known variances.
+        kernel: compares rows.
+        fixed_noise: (n,) known variances beside the learned one.
+        lower, inverse_lower: Cholesky factor of the data's covariance, and its inverse.
+        alpha: covariance⁻¹ (y - mean), shaped like y.
+        jitter: what the factorisation took to succeed.
     """
 
-    def __init__(
-        self, x: Array, y: Array, theta: Hyperparameters, categorical: Mask, fixed_noise: Array | None = None
-    ) -> None:
-        self.x = x
-        self.theta = theta
-        self.categorical = categorical
-        self.fixed_noise = fixed_noise
-        kernel = matern52(squared_distance(x, x, theta.lengthscales, categorical))
-        kernel[np.diag_indices(len(x))] += theta.noise + (0.0 if fixed_noise is None else fixed_noise)
-        self.lower, self.jitter = cholesky(kernel)
-        self.inverse_lower = _inverse_lower(self.lower)
-        self.alpha = self.inverse_lower.T @ (self.inverse_lower @ (y - theta.mean))
+    x: Array
+    y: Array
+    theta: Hyperparameters
+    kernel: Kernel
+    fixed_noise: Array | None = None
+    lower: Array = field(init=False)
+    inverse_lower: Array = field(init=False)
+    alpha: Array = field(init=False)
+    jitter: float = field(init=False, default=0.0)
+    _bent: Array = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        self._bent = self.theta.bent(self.x)
+        covariance = self._correlation(self._bent, self._bent)
+        covariance[np.diag_indices(len(self.x))] += self.theta.noise + (
+            0.0 if self.fixed_noise is None else self.fixed_noise
+        )
+        self.lower, self.jitter = cholesky(covariance)
+        self.inverse_lower = inverse_of_lower(self.lower)
+        self._solve()
+
+    def _correlation(self, a: Array, b: Array) -> Array:
+        r2 = self.kernel.squared_distance(a, b, self.theta.lengthscales)
+        return self.theta.output_scale * self.kernel.value(r2)
+
+    def _solve(self) -> None:
+        self.alpha = self.inverse_lower.T @ (self.inverse_lower @ (self.y - self.theta.mean))
 
     def predict(self, points: Array) -> tuple[Array, Array]:
-        """(m,) means and (m,) standard deviations at (m, d) points, of the function itself (without noise)."""
-        k = matern52(squared_distance(points, self.x, self.theta.lengthscales, self.categorical))
+        """Means (m,) or (m, s), and standard deviations (m,), at (m, d) points, of the function itself (without noise)."""
+        k = self._correlation(self.theta.bent(points), self._bent)
         mean = self.theta.mean + k @ self.alpha
-        explained = ((k @ self.inverse_lower.T) ** 2).sum(1)
-        return mean, np.sqrt(np.maximum(1.0 - explained, 1e-12))
+        return mean, self._std(k @ self.inverse_lower.T)
+
+    def _std(self, half: Array) -> Array:
+        variance = self.theta.output_scale - np.einsum("ij,ij->i", half, half)
+        return np.asarray(np.sqrt(np.maximum(variance, LEAST_VARIANCE)))
+
+    def traced(self, points: Array) -> tuple[Array, Array, Trace]:
+        """`predict`, and what `pull_back` needs."""
+        r2 = self.kernel.squared_distance(self.theta.bent(points), self._bent, self.theta.lengthscales)
+        value, slope = self.kernel.value_and_slope(r2)
+        k = self.theta.output_scale * value
+        std = self._std(k @ self.inverse_lower.T)
+        return self.theta.mean + k @ self.alpha, std, Trace(points, k, self.theta.output_scale * slope, std)
+
+    def pull_back(self, trace: Trace, d_mean: Array, d_std: Array) -> Array:
+        """(m, d) gradient by the points of a quantity whose derivatives by `traced`'s means and deviations are given.
+
+        Zero along categorical columns.
+        """
+        alpha = self.alpha if self.alpha.ndim == 2 else self.alpha[:, None]
+        by_mean = np.reshape(d_mean, (len(trace.points), -1)) @ alpha.T
+        explained = (trace.k @ self.inverse_lower.T) @ self.inverse_lower
+        weights = trace.slope * (by_mean - (d_std / trace.std)[:, None] * explained)
+        bent = self.theta.bent(trace.points)
+        gradient = (
+            -(bent * weights.sum(1)[:, None] - weights @ self._bent) / self.theta.lengthscales[self.kernel.groups] ** 2
+        )
+        if self.theta.warp is not None:
+            gradient *= kumaraswamy_slopes(trace.points, self.theta.warp[0], self.theta.warp[1])[0]
+        gradient[:, self.kernel.categorical] = 0.0
+        return np.asarray(gradient)
+
+    def predict_many_with_gradient(self, points: Array) -> tuple[Array, Array, Array, Array]:
+        """Means (m,), deviations (m,) and their (m, d) gradients; targets being (n,)."""
+        mean, std, trace = self.traced(points)
+        ones, zeros = np.ones(len(points)), np.zeros(len(points))
+        return mean, std, self.pull_back(trace, ones, zeros), self.pull_back(trace, zeros, ones)
 
     def predict_with_gradient(self, point: Array) -> tuple[float, float, Array, Array]:
-        """Mean, standard deviation and their (d,) gradients at one (d,) point; zero along categorical coordinates."""
-        r2 = squared_distance(point[None, :], self.x, self.theta.lengthscales, self.categorical)[0]
-        k = matern52(r2)
-        half = self.inverse_lower @ k
-        variance = max(1.0 - float(half @ half), 1e-12)
-        weights = self.inverse_lower.T @ half
-        slopes = -matern52_slope(r2)[:, None] * (point - self.x) / self.theta.lengthscales**2
-        slopes[:, self.categorical] = 0.0
-        std = math.sqrt(variance)
-        return self.theta.mean + float(k @ self.alpha), std, slopes.T @ self.alpha, -(slopes.T @ weights) / std
+        """Mean, standard deviation and their (d,) gradients at one (d,) point; targets being (n,)."""
+        mean, std, d_mean, d_std = self.predict_many_with_gradient(point[None, :])
+        return float(mean[0]), float(std[0]), d_mean[0], d_std[0]
+
+    def covariance(self, a: Array, b: Array) -> Array:
+        """(m, l) posterior covariance of the function between (m, d) and (l, d) points."""
+        left, right = self.theta.bent(a), self.theta.bent(b)
+        half_left = self._correlation(left, self._bent) @ self.inverse_lower.T
+        half_right = self._correlation(right, self._bent) @ self.inverse_lower.T
+        return np.asarray(self._correlation(left, right) - half_left @ half_right.T)
+
+    def retargeted(self, y: Array) -> GaussianProcess:
+        """The same places with other values: O(n²)."""
+        found = object.__new__(GaussianProcess)
+        found.__dict__.update(self.__dict__)
+        found.y = y
+        found._solve()
+        return found
+
+    def appended(
+        self, points: Array, y: Array, noise: Array | None = None, *, is_noisy: bool = True
+    ) -> GaussianProcess:
+        """More data under the same hyperparameters, by appending rows to the factor: O(p n²).
+
+        Args:
+            points: (p, d).
+            y: (p,) targets, or (n + p, s): samples of the values everywhere.
+            noise: (p,) known variances.
+            is_noisy: False where the values are of the function itself, without the learned noise.
+
+        Raises:
+            np.linalg.LinAlgError: the points are, with what is known, not positive definite.
+        """
+        bent = self.theta.bent(points)
+        cross = self.inverse_lower @ self._correlation(self._bent, bent)
+        extra = np.zeros(len(points)) if noise is None else noise
+        corner = self._correlation(bent, bent) - cross.T @ cross
+        corner[np.diag_indices(len(points))] += extra + (self.theta.noise if is_noisy else 0.0)
+        lower, jitter = cholesky(corner)
+        found = object.__new__(GaussianProcess)
+        found.__dict__.update(self.__dict__)
+        found.x = np.vstack([self.x, points])
+        found._bent = np.vstack([self._bent, bent])
+        found.y = y if y.ndim == 2 else np.concatenate([self.y, y])
+        if self.fixed_noise is not None or noise is not None:
+            old = np.zeros(len(self.x)) if self.fixed_noise is None else self.fixed_noise
+            found.fixed_noise = np.concatenate([old, extra])
+        found.jitter = max(self.jitter, jitter)
+        found.lower = _grown(self.lower, cross.T, lower)
+        inverse = inverse_of_lower(lower)
+        found.inverse_lower = _grown(self.inverse_lower, -inverse @ (cross.T @ self.inverse_lower), inverse)
+        found._solve()
+        return found
+
+    def at_data(self) -> Array:
+        """Posterior means at the data, shaped like y: O(n)."""
+        noise = self.theta.noise + (0.0 if self.fixed_noise is None else self.fixed_noise)
+        return np.asarray(self.y - (self.alpha.T * noise).T)
+
+    def held_out(self) -> tuple[Array, Array]:
+        """(n,) mean and (n,) deviation, noise included, of each target given all the others.
+
+        Source: Rasmussen and Williams 2006, "Gaussian Processes for Machine Learning", eq. 5.12.
+        """
+        diagonal = np.einsum("ij,ij->j", self.inverse_lower, self.inverse_lower)
+        return self.y - self.alpha / diagonal, np.asarray(1.0 / np.sqrt(diagonal))
+
+
+def _grown(corner: Array, below: Array, last: Array) -> Array:
+    n, p = len(corner), len(last)
+    found = np.zeros((n + p, n + p))
+    found[:n, :n], found[n:, :n], found[n:, n:] = corner, below, last
+    return found
+
+
+def dimension_scaled_lengthscale(dimensions: int) -> float:
+    """The mode of the dimension-scaled prior on a lengthscale (Hvarfner, Hellsten, Nardi 2024)."""
+    return math.exp(math.sqrt(2) - 3) * math.sqrt(dimensions)

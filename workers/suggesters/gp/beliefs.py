@@ -20,7 +20,9 @@ from workers.models.acquisition import (
     log_probability_below,
     log_probability_below_gradient,
 )
-from workers.models.gaussian_process import GaussianProcess, Hyperparameters, fit
+from workers.models.fitting import fit
+from workers.models.gaussian_process import GaussianProcess, Hyperparameters
+from workers.models.kernels import Kernel
 
 Array = NDArray[np.float64]
 Mask = NDArray[np.bool_]
@@ -108,9 +110,10 @@ class Fits:
             digest.update(np.ascontiguousarray(part).tobytes())
         key = digest.hexdigest()
         if key not in self._known:
-            self._known[key] = [float(v) for v in fit(x, y, categorical, noise).vector()]
+            theta = fit(x, y, Kernel.ard(categorical), noise)
+            self._known[key] = [*(float(v) for v in theta.lengthscales), theta.noise, theta.mean]
         self._used.append(key)
-        return Hyperparameters.of(np.array(self._known[key]))
+        return Hyperparameters(np.array(self._known[key][:-2]), *self._known[key][-2:])
 
     def document(self) -> dict[str, list[float]]:
         """The fits that the latest suggestion used."""
@@ -160,7 +163,7 @@ def model(x: Array, raw: Array, noise: Array | None, categorical: Mask, fits: Fi
     part = choose(targets[:fitted], MOST_FITTED)
     theta = fits.get(x[part], targets[part], categorical, None if variances is None else variances[part])
     process = GaussianProcess(
-        x[known], targets[known], theta, categorical, None if variances is None else variances[known]
+        x[known], targets[known], theta, Kernel.ard(categorical), None if variances is None else variances[known]
     )
     return Model(process, shift, scale)
 
@@ -239,7 +242,7 @@ def _with_pending(found: Model, pending: Array) -> Model:
     mean, _ = old.predict(pending)
     y = np.concatenate([_targets(old), mean])
     noise = None if old.fixed_noise is None else np.concatenate([old.fixed_noise, np.zeros(len(pending))])
-    process = GaussianProcess(np.vstack([old.x, pending]), y, old.theta, old.categorical, noise)
+    process = GaussianProcess(np.vstack([old.x, pending]), y, old.theta, old.kernel, noise)
     return Model(process, found.shift, found.scale)
 
 
@@ -262,4 +265,4 @@ def _feasibility(codec: Codec, told: Sequence[Observation], categorical: Mask) -
     known = choose(-labels, MOST_FITTED)
     width = np.full(codec.dimensions, FEASIBILITY_LENGTHSCALE * math.sqrt(codec.dimensions))
     theta = Hyperparameters(width, FEASIBILITY_NOISE, 0.0)
-    return Model(GaussianProcess(x[known], labels[known] - prior, theta, categorical), float(prior), 1.0)
+    return Model(GaussianProcess(x[known], labels[known] - prior, theta, Kernel.ard(categorical)), float(prior), 1.0)
