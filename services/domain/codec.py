@@ -113,6 +113,23 @@ class Codec:
         """The coordinates of the admissible point nearest to a row, as `encode(decode(row))`."""
         return self.encode(self.decode(row))
 
+    def snap_many(self, rows: Array) -> Array:
+        """(n, d): `snap` of each row."""
+        found = np.clip(rows, 0.0, 1.0)
+        for j, coordinate in enumerate(self.coordinates):
+            if coordinate.levels is not None:
+                found[:, j] = _snapped(coordinate.parameter, found[:, j], coordinate.levels)
+        active = np.ones(found.shape, dtype=bool)
+        for parameter in self.space.ordered:
+            columns = self.slices[parameter.name]
+            for parent, allowed in (parameter.when or {}).items():
+                at = self.slices[parent].start
+                wanted = [float(np.ravel(to_unit(self.space.by_name[parent], value))[0]) for value in allowed]
+                fits = np.isclose(found[:, at][:, None], wanted, rtol=0.0, atol=1e-12).any(1) & active[:, at]
+                active[:, columns] &= fits[:, None]
+        found[~active] = 0.5
+        return found
+
 
 def _coordinates(parameter: Parameter) -> list[Coordinate]:
     if isinstance(parameter, VectorParameter):
@@ -155,6 +172,15 @@ def from_unit(parameter: Parameter, unit: Array) -> Any:
         case CategoricalParameter() | OrdinalParameter():
             return parameter.choices[_cell(float(unit[0]), len(parameter.choices))]
     raise ValueError(f"parameter {parameter.name!r} has no numeric code")
+
+
+def _snapped(parameter: Parameter, units: Array, levels: int) -> Array:
+    """(n,) coordinates of the values that a discrete parameter's coordinates stand for."""
+    if isinstance(parameter, IntParameter) and parameter.scale == "log":
+        low, high = math.log(parameter.min - 0.5), math.log(parameter.max + 0.5)
+        values = np.clip(np.rint(np.exp(low + units * (high - low))), parameter.min, parameter.max)
+        return np.asarray((np.log(values) - low) / (high - low))
+    return np.asarray((np.minimum(np.floor(units * levels), levels - 1) + 0.5) / levels)
 
 
 def _cell(unit: float, levels: int) -> int:

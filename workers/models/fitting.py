@@ -121,9 +121,9 @@ class Layout:
 
     def vector(self, theta: Hyperparameters) -> Array:
         """From hyperparameters."""
-        parts = [np.log(theta.lengthscales), [math.log(theta.noise), theta.mean]]
+        parts = [np.log(theta.lengthscales), np.array([math.log(theta.noise), theta.mean])]
         if self.learns_scale:
-            parts.append([math.log(theta.output_scale)])
+            parts.append(np.array([math.log(theta.output_scale)]))
         if self.warped.any():
             warp = np.ones((2, len(self.warped))) if theta.warp is None else theta.warp
             parts += [np.log(warp[0, self.warped]), np.log(warp[1, self.warped])]
@@ -194,7 +194,8 @@ def _by_distance(weights: Array, bent: Array, lengthscales: Array, kernel: Kerne
         differ = bent[:, j][:, None] != bent[:, j][None, :]
         by_column[j] = 0.5 * (weights * differ).sum() / widths[j] ** 2
     pull = -(bent * total[:, None] - product) / widths**2
-    return np.bincount(kernel.groups, weights=by_column, minlength=len(lengthscales)), pull
+    by_length = np.bincount(kernel.groups, weights=by_column, minlength=len(lengthscales)).astype(np.float64)
+    return by_length, pull
 
 
 def _with_prior(value: float, gradient: Array, vector: Array, layout: Layout, priors: Priors) -> tuple[float, Array]:
@@ -254,7 +255,12 @@ def fit_with_evidence(
     bounds = _bounds(layout, priors)
     first = np.clip(layout.vector(start or priors.start), bounds[:, 0], bounds[:, 1])
     found = minimize(
-        negative, first, jac=True, method="L-BFGS-B", bounds=bounds, options={"maxfun": evaluations, "gtol": 1e-3}
+        negative,
+        first,
+        jac=True,
+        method="L-BFGS-B",
+        bounds=[(low, high) for low, high in bounds],
+        options={"maxfun": evaluations, "gtol": 1e-3},
     )
     usable = np.all(np.isfinite(found.x)) and found.fun < IMPOSSIBLE
     vector = np.asarray(found.x) if usable else first

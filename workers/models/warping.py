@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 Array = NDArray[np.float64]
 TINY = 1e-9
 LAMBDAS = (-2.0, 2.0)
+NO_CEILING = 1e9
 
 
 def kumaraswamy(x: Array, a: Array, b: Array) -> Array:
@@ -50,7 +51,6 @@ class Transform:
         centre, spread: the clipped values become (v - centre) / spread before a Yeo-Johnson bend.
         power: λ of the bend.
         shift, scale: of the bent values.
-        log_jacobian: Σ ln |d target / d (value / unit)| over the values it was made from; makes likelihoods of kinds comparable.
     """
 
     kind: Literal["standard", "yeo-johnson", "box-cox"]
@@ -61,7 +61,6 @@ class Transform:
     power: float
     shift: float
     scale: float
-    log_jacobian: float = 0.0
 
     def __call__(self, values: Array) -> Array:
         """(n,) targets."""
@@ -77,6 +76,16 @@ class Transform:
         if self.kind == "yeo-johnson":
             return yeo_johnson(prepared, self.power)
         return box_cox(prepared, self.power) if self.kind == "box-cox" else prepared
+
+    def log_slope(self, values: Array) -> Array:
+        """(n,) ln of d target / d (value / unit) at values below the ceiling: makes likelihoods under different kinds comparable."""
+        prepared = self._prepare(values)
+        constant = -math.log(self.scale) - math.log(self.spread)
+        if self.kind == "yeo-johnson":
+            return np.asarray((self.power - 1.0) * np.sign(prepared) * np.log1p(np.abs(prepared)) + constant)
+        if self.kind == "box-cox":
+            return np.asarray((self.power - 1.0) * np.log(prepared) + constant)
+        return np.full(len(prepared), constant)
 
     def inverse(self, targets: Array) -> Array:
         """(n,) values in the metric's unit; where the bend has an end, targets beyond it are taken as that end."""
@@ -125,14 +134,13 @@ def standardising(values: Array, outlier: float) -> Transform:
     unit = max(float(np.abs(values).max()), 1e-300)
     scaled = values / unit
     low, high = np.percentile(scaled, [25, 75])
-    ceiling = float(high + outlier * (high - low)) if high > low else math.inf
+    ceiling = float(high + outlier * (high - low)) if high > low else NO_CEILING
     clipped = np.minimum(scaled, ceiling)
     centre = float(clipped.mean())
     spread = float(clipped.std())
     if spread < 1e-12:
         spread = 1.0
-    jacobian = -len(values) * math.log(spread)
-    return Transform("standard", unit, ceiling, centre, spread, 1.0, 0.0, 1.0, jacobian)
+    return Transform("standard", unit, ceiling, centre, spread, 1.0, 0.0, 1.0)
 
 
 def bending(values: Array, base: Transform, kind: Literal["yeo-johnson", "box-cox"]) -> Transform | None:
@@ -165,5 +173,4 @@ def bending(values: Array, base: Transform, kind: Literal["yeo-johnson", "box-co
     scale = float(bent.std())
     if not np.isfinite(scale) or scale < 1e-6:
         return None
-    jacobian = (power - 1.0) * float(logs.sum()) - n * math.log(scale) - n * math.log(spread)
-    return Transform(kind, base.unit, base.ceiling, base.centre, spread, power, float(bent.mean()), scale, jacobian)
+    return Transform(kind, base.unit, base.ceiling, base.centre, spread, power, float(bent.mean()), scale)
