@@ -30,6 +30,7 @@ class Tried:
         value: f, to be minimised.
         violation: h >= 0, zero where feasible.
         std: standard error of f, zero if unknown.
+        excess: g of each bound, kept where <= 0.
     """
 
     number: int
@@ -38,6 +39,7 @@ class Tried:
     value: float
     violation: float = 0.0
     std: float = 0.0
+    excess: tuple[float, ...] = ()
 
     def __post_init__(self) -> None:
         if not self.violation >= 0:

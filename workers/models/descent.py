@@ -1,8 +1,8 @@
 """A direct search read from the trials: which iteration is open, around which points, with which frame.
 
-Iterations are read from the outcomes in the order in which they came, whoever asked in whatever order: an iteration ends with the first
-success, or when every point of its poll is back without one. What comes late, or was proposed by somebody else, is taken as a success
-when it is better. Nothing here looks at what is still running, so what is read can be read again by any process.
+Iterations are read from the outcomes in the order in which they came, whoever asked in whatever order: an iteration ends with the
+first success, or when every point of its poll is back without one. What comes late, or was proposed by somebody else, is taken as
+a success when it is better. Nothing here looks at what is still running, so what is read can be read again by any process.
 """
 
 from __future__ import annotations
@@ -72,7 +72,7 @@ class Descent:
         self.barrier = Barrier()
         self.direction: Array | None = None
         self.unconfirmed: Tried | None = None
-        self._seen_seq = -1
+        self._read_until = -1
         self._keys: set[str] = set()
         self._best = (math.inf, math.inf)
         self._back: set[int] = set()
@@ -125,77 +125,77 @@ class Descent:
     # -- reading
 
     def read(self, history: History) -> None:
-        """Take in the outcomes that came since."""
-        first = next((t for t in history.trials if _origin(t)), None)
+        """Take in the outcomes that came since; what was told before the first proposal was made is the start."""
+        first = next((t for t in history.trials if own_origin(t)), None)
         until = history.seq if first is None else int(first.origin["seen"])
-        for trial in history.finished:
-            if trial.told_seq > self._seen_seq:
-                if self._seen_seq <= until < trial.told_seq:
-                    self._begin()
-                self._take(history, trial, before_all=trial.told_seq <= until)
-                self._seen_seq = trial.told_seq
-        if self._seen_seq <= until:
+        new = [t for t in history.finished if t.told_seq > self._read_until]
+        if self._read_until < 0:
+            for trial in new:
+                if trial.told_seq <= until:
+                    self._note(history, trial)
             self._begin()
+        for trial in new:
+            if self._read_until >= 0 or trial.told_seq > until:
+                self._take(history, trial)
+        self._read_until = history.seq
 
     def _begin(self) -> None:
-        """The outcomes that were there before the first proposal: start at the best, with a frame that fits its surroundings."""
-        if self.iteration or not self.tried or self.barrier.primary is None:
-            return
+        """Start at the best that was there, with a frame that fits its surroundings."""
+        for tried in self.tried:
+            self.barrier.take(tried)
         self.barrier.close(True)
         best = self.barrier.primary
+        if best is None:
+            return
         gaps = [float(np.abs(t.row - best.row).max()) for t in self.tried]
         nearest = min((g for g in gaps if g > 0), default=self._rules.initial_frame / 2)
-        self.frame = float(np.clip(2.0 * nearest, 10 * self._rules.min_frame, self._rules.initial_frame))
+        least = min(10 * self._rules.min_frame, self._rules.initial_frame)
+        self.frame = float(np.clip(2.0 * nearest, least, self._rules.initial_frame))
         self._open()
         self._close_spent()
 
-    def _take(self, history: History, trial: Observation, before_all: bool) -> None:
-        origin = _origin(trial)
+    def _note(self, history: History, trial: Observation) -> Tried | None:
         self._keys.add(point_key(trial.parameters))
+        if trial.state is not TrialState.COMPLETED:
+            return None
+        tried = self._tried(history, trial)
+        self.tried.append(tried)
+        return tried
+
+    def _take(self, history: History, trial: Observation) -> None:
+        origin = own_origin(trial)
         is_current = bool(origin) and origin["iteration"] == self.iteration
         from_poll = is_current and origin["step"] == "poll"
         if from_poll:
             self._back.add(int(origin["slot"]))
         elif is_current and origin["step"] == "further":
             self._further += 1
-        tried = self._tried(history, trial)
-        if tried is not None:
-            tried = self._confirmed(tried, trial, origin)
-        counts = tried is not None and (origin.get("run", 0) == self.run or self._is_record(tried))
-        if tried is not None:
-            self.tried.append(tried)
+        tried = self._note(history, trial)
+        if tried is not None and self._is_confirmed(tried, origin):
+            if origin.get("run", 0) == self.run or (tried.violation, tried.value) < self._best:
+                self._judge(tried, from_poll)
             self._best = min(self._best, (tried.violation, tried.value))
-        if before_all:
-            if tried is not None:
-                self.barrier.take(tried)
-            return
-        if tried is not None and counts:
-            self._judge(tried, from_poll)
         self._close_spent()
 
-    def _tried(self, history: History, trial: Observation) -> Tried | None:
-        if trial.state is not TrialState.COMPLETED:
-            return None
-        std = trial.std.get(history.spec.objectives[0].metric, 0.0)
+    def _tried(self, history: History, trial: Observation) -> Tried:
+        excess = history.violations(trial)
         return Tried(
             number=trial.number, point=trial.parameters, row=self._codec.encode(trial.parameters),
-            value=history.values(trial)[0], violation=violation(history.violations(trial)), std=std,
+            value=history.values(trial)[0], violation=violation(excess), excess=excess,
+            std=trial.std.get(history.spec.objectives[0].metric, 0.0),
         )  # fmt: skip
 
-    def _confirmed(self, tried: Tried, trial: Observation, origin: Mapping[str, Any]) -> Tried | None:
+    def _is_confirmed(self, tried: Tried, origin: Mapping[str, Any]) -> bool:
         """Under noise of unknown size only a repetition counts, for the first value was picked for being low."""
         if not self._problem.spec.is_noisy or tried.std > 0 or self.barrier.primary is None:
-            return tried
+            return True
         if origin.get("step") == "repeat":
             if self.unconfirmed is not None and self.unconfirmed.number == origin["of"]:
                 self.unconfirmed = None
-            return tried
+            return True
         if self.barrier.dominates(tried) and (self.unconfirmed is None or tried.value < self.unconfirmed.value):
             self.unconfirmed = tried
-        return None
-
-    def _is_record(self, tried: Tried) -> bool:
-        return (tried.violation, tried.value) < self._best
+        return False
 
     def _judge(self, tried: Tried, from_poll: bool) -> None:
         if not self._rules.opportunistic and self.barrier.primary is not None:
@@ -228,7 +228,7 @@ class Descent:
     def _is_spent(self) -> bool:
         size = self.poll_size
         gave_up = self._further >= max(size, 2)  # some point of the poll is out for as long as another poll would take
-        return gave_up or all(self._is_back(k) for k in range(size))
+        return gave_up or (self.unconfirmed is None and all(self._is_back(k) for k in range(size)))
 
     def _settle_waiting(self) -> bool:
         """Judge a whole iteration at once, best first, so that the order of arrival does not matter."""
@@ -243,14 +243,14 @@ class Descent:
 
     def _restart(self) -> None:
         self.run, self.frame, self.barrier = self.run + 1, self._rules.initial_frame, Barrier()
-        self.unconfirmed = None
 
     def _open(self) -> None:
         self.iteration += 1
+        self.unconfirmed = None
         self._back, self._further, self._waiting = set(), 0, []
         self._slots, self._rows = [], None
 
 
-def _origin(trial: Observation) -> Mapping[str, Any]:
+def own_origin(trial: Observation) -> Mapping[str, Any]:
     """What was written on an own trial; empty for a foreign one."""
-    return trial.origin if "iteration" in trial.origin and "step" in trial.origin else {}
+    return trial.origin if {"iteration", "step", "seen"} <= trial.origin.keys() else {}
