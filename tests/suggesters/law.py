@@ -161,3 +161,10 @@ def with_metrics(trial: Observation, metrics: Mapping[str, float], feasible: boo
     from dataclasses import replace
 
     return replace(trial, metrics=dict(metrics), feasible=feasible)
+
+
+def with_std(trial: Observation, std: Mapping[str, float]) -> Observation:
+    """The same trial with told standard errors."""
+    from dataclasses import replace
+
+    return replace(trial, std=dict(std))

@@ -1,143 +1,23 @@
-"""The Gaussian process is right by reference, and better than random search."""
+"""`gp` as a user meets it: better than random search, aware of what cannot be evaluated, calm on bad data."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import pytest
 
+from services.domain.suggester import Suggestion
 from services.domain.trial import TrialState
 from tests.suggesters import law
 from tests.support.builders import study
 from tests.support.objectives import branin, hartmann6, minimise, wins
-from workers.models.acquisition import (
-    log_expected_improvement,
-    log_expected_improvement_gradient,
-    log_h,
-    log_probability_below_gradient,
-)
-from workers.models.gaussian_process import GaussianProcess, Hyperparameters, fit, log_posterior, matern52
+from workers.suggesters.gp.series import Fits, Manner, before, checkpoint, is_cold
 from workers.suggesters.registry import get
 
-RNG = np.random.default_rng(0)
-CATEGORICAL = np.array([False, False, False, True])
-
-
-def data(n: int = 30) -> tuple[np.ndarray, np.ndarray]:
-    """Mixed inputs, standardised targets."""
-    x = np.random.default_rng(1).random((n, 4))
-    x[:, 3] = (np.floor(x[:, 3] * 3) + 0.5) / 3
-    y = np.sin(5 * x[:, 0]) + x[:, 1] ** 2 + x[:, 3]
-    return x, (y - y.mean()) / y.std()
-
-
-def dense(x: np.ndarray, y: np.ndarray, at: np.ndarray, theta: Hyperparameters) -> tuple[np.ndarray, np.ndarray]:
-    """The posterior by the textbook, with loops and a general inverse."""
-
-    def kernel(a: np.ndarray, b: np.ndarray) -> float:
-        r2 = sum(
-            ((a[j] != b[j]) if CATEGORICAL[j] else (a[j] - b[j]) ** 2) / theta.lengthscales[j] ** 2
-            for j in range(len(a))
-        )
-        r = math.sqrt(5 * r2)
-        return (1 + r + r * r / 3) * math.exp(-r)
-
-    k = np.array([[kernel(a, b) for b in x] for a in x]) + theta.noise * np.eye(len(x))
-    cross = np.array([[kernel(a, b) for b in x] for a in at])
-    inverse = np.linalg.inv(k)
-    mean = theta.mean + cross @ inverse @ (y - theta.mean)
-    return mean, np.sqrt(1 - np.einsum("ij,jk,ik->i", cross, inverse, cross))
-
-
-def test_the_posterior_is_that_of_a_dense_reference() -> None:
-    x, y = data()
-    theta = Hyperparameters(np.array([0.3, 0.8, 2.0, 1.1]), 0.01, 0.2)
-    at = data(12)[0] * 0.9
-    mean, std = GaussianProcess(x, y, theta, CATEGORICAL).predict(at)
-    expected_mean, expected_std = dense(x, y, at, theta)
-    np.testing.assert_allclose(mean, expected_mean, atol=1e-10)
-    np.testing.assert_allclose(std, expected_std, atol=1e-9)
-
-
-def test_the_posterior_is_that_of_gpytorch() -> None:
-    import gpytorch
-    import torch
-
-    x, y = data()
-    x, theta = x[:, :3], Hyperparameters(np.array([0.3, 0.8, 2.0]), 0.01, 0.2)
-    kernel = gpytorch.kernels.MaternKernel(nu=2.5, ard_num_dims=3).double()
-    kernel.lengthscale = torch.tensor(theta.lengthscales)
-    at = np.random.default_rng(2).random((10, 3))
-    with torch.no_grad():
-        k = kernel(torch.tensor(x)).to_dense().numpy() + theta.noise * np.eye(len(x))
-        cross = kernel(torch.tensor(at), torch.tensor(x)).to_dense().numpy()
-    mean, _ = GaussianProcess(x, y, theta, np.zeros(3, dtype=bool)).predict(at)
-    np.testing.assert_allclose(mean, theta.mean + cross @ np.linalg.solve(k, y - theta.mean), atol=1e-8)
-
-
-def test_likelihood_gradients_are_those_of_finite_differences() -> None:
-    x, y = data()
-    noise = np.full(len(x), 0.01)
-    for fixed in (None, noise):
-        vector = Hyperparameters.prior_mode(4).vector() + 0.3 * RNG.normal(size=6)
-        _, gradient = log_posterior(vector, x, y, CATEGORICAL, fixed)
-        steps = 1e-6 * np.eye(6)
-        numeric = [
-            (
-                log_posterior(vector + s, x, y, CATEGORICAL, fixed)[0]
-                - log_posterior(vector - s, x, y, CATEGORICAL, fixed)[0]
-            )
-            / 2e-6
-            for s in steps
-        ]
-        np.testing.assert_allclose(gradient, numeric, rtol=1e-5, atol=1e-5)
-
-
-def test_prediction_and_acquisition_gradients_are_those_of_finite_differences() -> None:
-    x, y = data()
-    process = GaussianProcess(x, y, fit(x, y, CATEGORICAL), CATEGORICAL)
-    point = np.array([0.31, 0.62, 0.4, 0.5])
-    mean, std, d_mean, d_std = process.predict_with_gradient(point)
-    gradient = log_expected_improvement_gradient(mean, std, -1.0, d_mean, d_std)
-    below = log_probability_below_gradient(mean, std, d_mean, d_std, 0.3)
-    from scipy.special import log_ndtr
-
-    for j in range(3):
-        step = 1e-6 * np.eye(4)[j]
-        (m1, s1), (m0, s0) = process.predict((point + step)[None]), process.predict((point - step)[None])
-        assert d_mean[j] == pytest.approx((m1[0] - m0[0]) / 2e-6, rel=1e-5, abs=1e-7)
-        assert d_std[j] == pytest.approx((s1[0] - s0[0]) / 2e-6, rel=1e-4, abs=1e-6)
-        up, down = log_expected_improvement(m1, s1, -1.0)[0], log_expected_improvement(m0, s0, -1.0)[0]
-        assert gradient[j] == pytest.approx((up - down) / 2e-6, rel=1e-4, abs=1e-5)
-        up, down = log_ndtr((0.3 - m1[0]) / s1[0]), log_ndtr((0.3 - m0[0]) / s0[0])
-        assert below[j] == pytest.approx((up - down) / 2e-6, rel=1e-4, abs=1e-5)
-
-
-def test_log_h_keeps_its_digits_far_into_the_tail() -> None:
-    import mpmath
-
-    mpmath.mp.dps = 60
-    for u in (5.0, 0.0, -0.999, -1.0, -1.001, -10.0, -30.0):
-        exact = mpmath.log(mpmath.npdf(u) + u * mpmath.ncdf(u))
-        assert float(log_h(np.array([u]))[0]) == pytest.approx(float(exact), rel=1e-9)
-    for u in (-100.0, -1e4, -1e7):
-        asymptotic = -0.5 * u * u - 0.5 * math.log(2 * math.pi) - 2 * math.log(-u)
-        assert float(log_h(np.array([u]))[0]) == pytest.approx(asymptotic, rel=1e-4)
-
-
-def test_intervals_cover_samples_of_the_prior() -> None:
-    rng, inside, total = np.random.default_rng(4), 0, 0
-    theta = Hyperparameters(np.full(6, 0.6), 1e-4, 0.0)
-    for _ in range(12):
-        x = rng.random((80, 6))
-        gram = matern52(((x[:, None] - x[None]) ** 2 / 0.36).sum(-1)) + 1e-6 * np.eye(80)
-        values = np.linalg.cholesky(gram) @ rng.normal(size=80)
-        process = GaussianProcess(x[:40], values[:40], theta, np.zeros(6, dtype=bool))
-        mean, std = process.predict(x[40:])
-        inside += int((np.abs(values[40:] - mean) < 1.96 * std).sum())
-        total += 40
-    assert 0.90 < inside / total < 0.99
+CUBE = [{"name": f"x{i}", "type": "float", "min": 0, "max": 1} for i in range(10)]
 
 
 @pytest.mark.slow
@@ -185,3 +65,193 @@ def test_it_finds_the_feasible_side_of_a_constraint() -> None:
         one.trials[number] = law.with_metrics(one.trials[number], {"loss": loss, "c": c}, c <= 0)
         best = min(best, loss) if c <= 0 else best
     assert best < 0.78
+
+
+def start(seed: int = 3, **fields: Any) -> tuple[law.Study, Any]:
+    """A study of `gp` and its suggester."""
+    made = study(suggester={"name": "gp"}, seed=seed, **fields)
+    one = law.Study(law.Problem(study="s", spec=made, seed=seed))
+    return one, law.make(get("gp"), one.problem)
+
+
+def run(
+    one: law.Study, suggester: Any, values: Callable[[dict[str, Any], int], float], trials: int
+) -> list[Suggestion]:
+    """So many trials one after another; every ask is answered."""
+    found = []
+    for i in range(trials):
+        suggestion = suggester.suggest(one.history(), 1)[0]
+        one.tell(one.start(suggestion), values(suggestion.parameters, i))
+        found.append(suggestion)
+    return found
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        lambda x, i: 1.0,
+        lambda x, i: (1e300, -1e300)[i % 2],
+        lambda x, i: 1e300 if i == 3 else x["x0"],
+        lambda x, i: 1e-300 * i,
+        lambda x, i: x["x0"] ** 2,  # constant along nine of ten
+    ],
+    ids=["equal", "huge", "one huge", "tiny", "one of ten counts"],
+)
+def test_odd_values_are_answered_inside_the_space(values: Callable[[dict[str, Any], int], float]) -> None:
+    one, suggester = start(parameters=CUBE)
+    found = run(one, suggester, values, 30)
+    assert all(np.isfinite(list(s.parameters.values())).all() for s in found)
+    assert len({tuple(s.parameters.values()) for s in found}) == 30
+
+
+def test_it_ignores_the_nine_dimensions_that_do_not_count() -> None:
+    one, suggester = start(parameters=CUBE)
+    run(one, suggester, lambda x, i: (x["x0"] - 0.37) ** 2, 35)
+    suggestion = suggester.suggest(one.history(), 1)[0]
+    shares = suggestion.receipt["model"]["importances"]
+    assert shares["x0"] > 0.8
+    assert min(abs(t.parameters["x0"] - 0.37) for t in one.trials.values()) < 0.01
+
+
+def test_one_trial_and_a_single_point_are_answered() -> None:
+    one, suggester = start(parameters=CUBE[:2])
+    run(one, suggester, lambda x, i: 1.0, 1)
+    assert suggester.suggest(one.history(), 1)
+    one, suggester = start(parameters=[{"name": "x", "type": "int", "min": 1, "max": 1}])
+    run(one, suggester, lambda x, i: 1.0, 1)
+    assert suggester.suggest(one.history(), 1) == []
+
+
+def test_a_thousand_duplicates_are_borne() -> None:
+    one, suggester = start(parameters=CUBE[:2], objectives=[{"metric": "loss", "noisy": True}])
+    rng = np.random.default_rng(0)
+    for i in range(1000):
+        one.tell(one.add({"x0": 0.5, "x1": 0.5 if i else 0.1}), float(rng.normal()))
+    suggestion = suggester.suggest(one.history(), 1)[0]
+    assert suggestion.receipt["model"]["n"] == 1000
+    assert suggestion.receipt["std"]["loss"] > 0
+
+
+def test_nothing_feasible_in_200_trials_is_searched_on() -> None:
+    one, suggester = start(parameters=CUBE[:2], constraints=[{"metric": "c", "max": 0.0}])
+    rng = np.random.default_rng(0)
+    for _ in range(200):
+        point = {n: float(v) for n, v in zip(("x0", "x1"), rng.random(2), strict=True)}
+        number = one.add(point)
+        one.tell(number, 0.0)
+        c = 1.0 + math.hypot(point["x0"] - 0.3, point["x1"] - 0.6)
+        one.trials[number] = law.with_metrics(one.trials[number], {"loss": 0.0, "c": c}, False)
+    suggestion = suggester.suggest(one.history(), 1)[0]
+    assert "nothing is feasible yet" in suggestion.reason
+    assert suggestion.receipt["probability_feasible"] < 0.5
+
+
+def test_pending_trials_that_never_come_back_spread_the_others() -> None:
+    one, suggester = start(parameters=CUBE[:2])
+    run(one, suggester, lambda x, i: (x["x0"] - 0.3) ** 2 + (x["x1"] - 0.3) ** 2, 10)
+    for _ in range(12):
+        one.start(suggester.suggest(one.history(), 1)[0])
+    given = np.array([[t.parameters["x0"], t.parameters["x1"]] for t in one.history().pending])
+    apart = np.abs(given[:, None] - given[None]).max(2) + np.eye(12)
+    assert apart.min() > 1e-4
+
+
+def test_told_noise_is_not_chased() -> None:
+    """The best told value is luck: with its error told, the mean there stays near its neighbours'."""
+    one, suggester = start(parameters=CUBE[:1])
+    for i in range(15):
+        number = one.add({"x0": i / 14})
+        one.tell(number, -5.0 if i == 2 else (i / 14 - 0.8) ** 2)
+        one.trials[number] = law.with_std(one.trials[number], {"loss": 5.0 if i == 2 else 0.01})
+    suggestion = suggester.suggest(one.history(), 1)[0]
+    assert abs(suggestion.parameters["x0"] - 0.8) < 0.2
+    assert "noisy" in suggestion.reason
+
+
+def test_two_goals_fill_the_front() -> None:
+    from services.domain.pareto import hypervolume
+
+    def volume(name: str, seed: int) -> float:
+        made = study(
+            parameters=CUBE[:3], objectives=[{"metric": "a"}, {"metric": "b"}], suggester={"name": name}, seed=seed
+        )
+        one = law.Study(law.Problem(study="s", spec=made, seed=seed))
+        suggester = law.make(get(name), one.problem)
+        told = []
+        for _ in range(30):
+            suggestion = suggester.suggest(one.history(), 1)[0]
+            x, y, z = suggestion.parameters.values()
+            number = one.start(suggestion)
+            one.tell(number, 0.0)
+            far = 1 + 4 * (abs(y - 0.4) + abs(z - 0.7))
+            told.append((x * far, (1 - x**0.5) * far))
+            one.trials[number] = law.with_metrics(one.trials[number], dict(zip("ab", told[-1], strict=True)), True)
+        return hypervolume(told, [2.0, 2.0])
+
+    assert all(volume("gp", seed) > volume("random", seed) for seed in range(3))
+
+
+def test_receipts_speak_in_the_clients_units_and_direction() -> None:
+    one, suggester = start(parameters=CUBE[:2], objectives=[{"metric": "speed", "goal": "maximize"}])
+    run(one, suggester, lambda x, i: 1000 + 500 * x["x0"], 12)
+    suggestion = suggester.suggest(one.history(), 1)[0]
+    expected = 1000 + 500 * suggestion.parameters["x0"]
+    assert suggestion.receipt["mean"]["speed"] == pytest.approx(
+        expected, abs=4 * suggestion.receipt["std"]["speed"] + 1
+    )
+    assert 0 <= suggestion.receipt["std"]["speed"] < 500
+    assert suggestion.receipt["model"]["n"] == 12
+
+
+def test_fits_are_a_function_of_the_outcomes_alone() -> None:
+    """Grown call by call, restored half-way, or computed from nothing: the same model to the last bit."""
+    from workers.models.fitting import Priors
+    from workers.models.kernels import Kernel
+
+    rng = np.random.default_rng(0)
+    x = rng.random((150, 3))
+    raw = np.exp(3 * ((x - 0.4) ** 2).sum(1)) + 0.01 * rng.normal(size=150)
+    kernel = Kernel.ard(np.zeros(3, dtype=bool))
+    manner = Manner(kernel, Priors.dimension_scaled(3, exact=True), np.ones(3, dtype=bool))
+    kept = Fits()
+    for n in range(5, 151):
+        grown = kept.model("y", x[:n], raw[:n], None, manner)
+        if n == 90:
+            kept.forget_unused()
+            kept = Fits(kept.document())
+    fresh = Fits().model("y", x, raw, None, manner)
+    np.testing.assert_array_equal(grown.process.alpha, fresh.process.alpha)
+    assert grown.fitted.transform == fresh.fitted.transform
+
+
+def test_checkpoints_thin_out_and_lead_back_to_a_cold_one() -> None:
+    assert [checkpoint(n) for n in (2, 63, 65, 131, 300, 1000, 5000)] == [2, 63, 64, 128, 288, 960, 4992]
+    for n in range(2, 3000, 7):
+        c, steps = checkpoint(n), 0
+        while not is_cold(c):
+            c, steps = before(c), steps + 1
+        assert steps <= 33
+
+
+def test_power_transforms_switch_on_by_evidence() -> None:
+    from workers.models.fitting import Priors
+    from workers.models.kernels import Kernel
+
+    x = np.random.default_rng(0).random((48, 3))
+    smooth = x.sum(1) + 0.1 * np.random.default_rng(1).normal(size=48)
+    manner = Manner(Kernel.ard(np.zeros(3, dtype=bool)), Priors.dimension_scaled(3, exact=True), np.ones(3, dtype=bool))
+    assert Fits().model("y", x, np.exp(4 * smooth), None, manner).fitted.transform.kind != "standard"
+    assert Fits().model("y", x, smooth, None, manner).fitted.transform.kind == "standard"
+
+
+def test_input_warping_switches_on_by_evidence() -> None:
+    from workers.models.fitting import Priors
+    from workers.models.kernels import Kernel
+
+    x = np.random.default_rng(0).random((64, 2))
+    manner = Manner(Kernel.ard(np.zeros(2, dtype=bool)), Priors.dimension_scaled(2, exact=True), np.ones(2, dtype=bool))
+    bent = Fits().model("y", x, np.sin(6 * x[:, 0] ** 4) + x[:, 1], None, manner).fitted.theta
+    assert bent.warp is not None
+    assert bent.warp[0, 0] > 1.5
+    plain = np.sin(3 * x[:, 0]) + x[:, 1] + 0.1 * np.random.default_rng(1).normal(size=64)
+    assert Fits().model("y", x, plain, None, manner).fitted.theta.warp is None

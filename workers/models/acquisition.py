@@ -135,7 +135,7 @@ def _log_cumulative(u: Array) -> Array:
 
 def log_mean_exp(values: Array) -> tuple[Array, Array]:
     """(m,) ln of the mean of exp over the samples of (m, s), and the (m, s) weights that its derivatives carry."""
-    top = np.maximum(values.max(1, keepdims=True), -1e300)
-    share = np.exp(values - top)
-    total = share.sum(1, keepdims=True)
+    top = values.max(1, keepdims=True)
+    share = np.exp(values - np.where(np.isfinite(top), top, 0.0))
+    total = np.maximum(share.sum(1, keepdims=True), 1e-300)
     return (top + np.log(total))[:, 0] - math.log(values.shape[1]), share / total

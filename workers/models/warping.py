@@ -163,7 +163,8 @@ def bending(values: Array, base: Transform, kind: Literal["yeo-johnson", "box-co
     n = len(values)
 
     def negative(power: float) -> float:
-        variance = float(bend(prepared, power).var())
+        with np.errstate(over="ignore", invalid="ignore"):  # a power that overflows is none
+            variance = float(bend(prepared, power).var())
         if not np.isfinite(variance) or variance < 1e-20:
             return 1e10
         return 0.5 * n * math.log(variance) - (power - 1.0) * float(logs.sum())
