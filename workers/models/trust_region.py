@@ -47,6 +47,7 @@ class Outcome:
         counts: whether it was meant to improve (not an initial point, not somebody else's).
         violation: total of the constraints' violations, 0: feasible; None: nothing was measured.
         value: of the objective, to be minimised.
+        is_barren: the black box could not be evaluated there.
     """
 
     number: int
@@ -54,6 +55,7 @@ class Outcome:
     counts: bool
     violation: float | None
     value: float = 0.0
+    is_barren: bool = False
 
 
 @dataclass
@@ -63,7 +65,7 @@ class TrustRegion:
     Attributes:
         restart: how many regions were before; length: side of the box, before it is stretched by lengthscales.
         successes, failures: in a row.
-        numbers: measured trials of this region, in the order in which their outcomes came.
+        numbers: measured trials of this region, in the order in which their outcomes came; barren: its infeasible ones.
         best: (violation, value, number) of the best of them.
     """
 
@@ -73,6 +75,7 @@ class TrustRegion:
     successes: int = 0
     failures: int = 0
     numbers: list[int] = field(default_factory=list)
+    barren: list[int] = field(default_factory=list)
     best: tuple[float, float, int] | None = None
 
     def __post_init__(self) -> None:
@@ -87,6 +90,8 @@ class TrustRegion:
             self.numbers.append(outcome.number)
             if self.best is None or (outcome.violation, outcome.value) < self.best[:2]:
                 self.best = (outcome.violation, outcome.value, outcome.number)
+        elif outcome.is_barren:
+            self.barren.append(outcome.number)
         if outcome.counts:
             self._count(improves)
 
@@ -110,7 +115,7 @@ class TrustRegion:
             self.length, self.failures = self.length / 2.0, 0
         if self.length < rules.least:
             self.restart, self.length, self.successes, self.failures = self.restart + 1, rules.first, 0, 0
-            self.numbers, self.best = [], None
+            self.numbers, self.barren, self.best = [], [], None
 
 
 def box(centre: Array, length: float, lengthscales: Array, levels: Sequence[int | None]) -> tuple[Array, Array]:
