@@ -112,11 +112,25 @@ def climb(designs: Array, gains: Array, noise: Array, inflation: float = 0.03) -
         return np.clip(designs + inflation * noise, 0.0, 1.0)
     slope = dx.T @ du / len(gains) / (1.1 * variance)  # (D,), the tolerance a tenth of the variance
     target = gains.max() + np.sqrt(variance)
-    return np.clip(designs + (target - gains)[:, None] * slope + inflation * noise, 0.0, 1.0)
+    moved: Array = designs + (target - gains)[:, None] * slope + inflation * noise
+    return np.clip(moved, 0.0, 1.0)
 
 
 def emulator(z: Array, g: Array) -> tuple[Array, Array]:
     """Least squares g ≈ a + B z: (M,) and (M, D)."""
     centre, level = z.mean(axis=0), g.mean(axis=0)
     slopes = np.linalg.lstsq(z - centre, g - level, rcond=1e-8)[0].T
-    return level - slopes @ centre, slopes
+    return np.asarray(level - slopes @ centre), np.asarray(slopes)
+
+
+def conditioned(offsets: Array, matrix: Array, normals: Array) -> Array:
+    """(J, D) particles of the posterior exp(-(‖a + B z‖² + ‖z‖²)/2), with its mean and covariance in the sample too.
+
+    Args:
+        offsets: a, (M,).
+        matrix: B, (M, D).
+        normals: (J, D) standard normals.
+    """
+    covariance = np.linalg.inv(np.eye(matrix.shape[1]) + matrix.T @ matrix)
+    mean = -covariance @ matrix.T @ offsets
+    return np.asarray(mean + spread_out(normals) @ np.linalg.cholesky(covariance).T)

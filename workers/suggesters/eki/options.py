@@ -38,7 +38,7 @@ class EkiOptions(Document):
         default=None, description="Design of experiments: the categorical with choices `simulate`, `experiment`."
     )
     designs: int = Field(default=8, ge=4, le=1000, description="Design of experiments: designs compared at a time.")
-    design_steps: int = Field(default=4, ge=1, le=100, description="Design of experiments: times they are moved.")
+    design_steps: int = Field(default=8, ge=1, le=100, description="Design of experiments: times they are moved.")
 
     def metrics(self, spec: StudySpec) -> tuple[str, ...]:
         """The metrics that form the residual."""
