@@ -7,6 +7,7 @@ from typing import Any
 
 from pydantic import Field
 
+from .domain.calibration import Calibration
 from .domain.document import Document
 from .domain.errors import AsktellError
 from .domain.study import Study
@@ -132,6 +133,14 @@ class BestAnswer(Document):
     feasible: bool
 
 
+class Nearest(Document):
+    """A trial near another. `distance` is a root mean square over the parameters, 1 being a parameter's whole range."""
+
+    number: int
+    distance: float
+    metrics: dict[str, float]
+
+
 class Receipt(Document):
     """What was believed when a point was proposed, and how it turned out."""
 
@@ -144,6 +153,41 @@ class Receipt(Document):
         default_factory=dict, description="Predictions of the model, empty if it had none."
     )
     residual: dict[str, float] = Field(default_factory=dict, description="Told minus predicted mean, by metric.")
+    z: dict[str, float] = Field(default_factory=dict, description="Residual in predicted deviations, noise included.")
+    nearest: tuple[Nearest, ...] = Field(default=(), description="The closest finished trials that came before it.")
+
+
+class ModelPicture(Document):
+    """What the newest trial's model looks like. Lengthscales are in ranges of their parameters."""
+
+    trial: int
+    suggester: str
+    n: int | None = None
+    checkpoint: int | None = None
+    lengthscales: dict[str, float] = Field(default_factory=dict)
+    importances: dict[str, float] = Field(default_factory=dict, description="Shares of the total effects; sum 1.")
+    noise_std: dict[str, float] = Field(default_factory=dict)
+    output_transform: str | None = None
+    warped: tuple[str, ...] = ()
+    jitter: float | None = None
+
+
+class Limitation(Document):
+    """Something that limits progress, and the numbers behind it."""
+
+    kind: str
+    message: str
+    evidence: dict[str, Any] = Field(default_factory=dict)
+
+
+class Diagnosis(Document):
+    """How well a study's model predicts, what it believes matters, and what limits progress."""
+
+    study: str
+    trials: int
+    calibration: tuple[Calibration, ...]
+    model: ModelPicture | None = None
+    limits: tuple[Limitation, ...]
 
 
 class Event(Document):

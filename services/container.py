@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 from .asks import Asks
 from .catalogue import Catalogue
+from .diagnosis import Diagnosing
 from .domain.suggester import Spec
 from .events import Events
 from .exports import Exports
@@ -56,6 +57,7 @@ class Services:
         self.operations = Operations(self.transactions, self.studies, finder, self.asks)
         self.events = Events(self.transactions, self.studies)
         self.exports = Exports(self.transactions, self.studies)
+        self.diagnosing = Diagnosing(self.transactions)
         self.keys = Keys(self.transactions)
         self.suggesting = Suggesting(self.transactions)
         self.sweeper = Sweeper(self.transactions)

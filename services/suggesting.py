@@ -126,6 +126,7 @@ class Suggesting:
             if blob is not None:
                 state.blob, state.seq = blobs.dumps(blob), claim.seq
             self._buffer(work, claim, suggestions)
+            _conclude(work, claim, suggestions)
             if len(suggestions) < claim.count and work.progress.knowledge_seq <= claim.seq:
                 work.progress.exhausted = True
 
@@ -200,3 +201,19 @@ class Suggesting:
 
         await self._transactions.write(run)
         await self._transactions.wakeups.publish("work", claim.study)
+
+
+def _conclude(work: StudyWork, claim: Claim, suggestions: Sequence[Suggestion]) -> None:
+    """Take over what the method now concludes about the study: a new verdict is an event, and so is one that fell away."""
+    if not suggestions or work.progress.completed + work.progress.pruned == 0:
+        return
+    found = suggestions[0].finding
+    holds = found is not None and found.get("kind") == "infeasible_suspected"
+    before = work.progress.infeasible_suspected
+    if holds and found is not None and before is None:
+        verdict = {"trial": int(found["trial"]), "evidence": dict(found.get("evidence") or {})}
+        work.progress.infeasible_suspected = verdict | {"at": work.now.isoformat()}
+        work.event("study.infeasible_suspected", suggester=claim.suggester, **verdict)
+    elif not holds and before is not None:
+        work.progress.infeasible_suspected = None
+        work.event("study.infeasible_withdrawn", suggester=claim.suggester, trial=before["trial"])

@@ -7,15 +7,17 @@ from collections.abc import Sequence
 from sqlalchemy import Connection
 
 from . import pages
-from .answers import BestAnswer, Receipt, TrialList, TrialPage
+from .answers import BestAnswer, Nearest, Receipt, TrialList, TrialPage
 from .caller import Caller, Role
+from .diagnosis import spread
 from .domain.errors import AsktellError, FieldError, Invalid, NotActive, NotFound
 from .domain.pareto import non_dominated
 from .domain.space import Point
 from .domain.study import StudySpec, merge
-from .domain.trial import Measurement, NewTrial, Outcome, Trial, TrialPatch
+from .domain.trial import Measurement, NewTrial, Outcome, Trial, TrialPatch, TrialState
 from .idempotency import Idempotency, Reply, record, recorded
 from .lifecycle import USER, apply_outcome, new_trial, require_active, settle, trials_left
+from .neighbours import nearest
 from .pages import ListTrials
 from .store import studies as study_store
 from .store import trials as store
@@ -23,6 +25,9 @@ from .store.records import StudyRecord, TrialRecord
 from .store.unit_of_work import StudyWork
 from .studies import StudyFinder, clean, no_study
 from .transactions import Transactions
+
+MOST_NEAREST = 5
+MOST_COMPARED = 1000
 
 
 class Trials:
@@ -124,6 +129,18 @@ class Trials:
 
         return await self._transactions.read(run)
 
+    async def _receipt_of(
+        self, caller: Caller, ref: str, number: int
+    ) -> tuple[str, tuple[StudySpec, TrialRecord, list[TrialRecord]]]:
+        """A trial and the completed ones before it, among which its neighbours are."""
+        name, (study, trial, _) = await self._one(caller, ref, number)
+
+        def run(connection: Connection) -> list[TrialRecord]:
+            finished = store.latest_finished(connection, study.id, MOST_COMPARED, before=number)
+            return [t for t in finished if t.state is TrialState.COMPLETED]
+
+        return name, (study.spec, trial, await self._transactions.read(run))
+
     def _study(self, connection: Connection, caller: Caller, ref: str) -> StudyRecord:
         found = study_store.get(connection, caller.project, clean(ref), self._transactions.specs)
         if found is None:
@@ -199,7 +216,7 @@ class Trials:
         Raises:
             NotFound: no such trial.
         """
-        name, (_, trial, _) = await self._one(caller, study, number)
+        name, (spec, trial, near) = await self._receipt_of(caller, study, number)
         believed = trial.receipt or {}
         mean = believed.get("mean") or {}
         residual = {metric: value - mean[metric] for metric, value in trial.metrics.items() if metric in mean}
@@ -211,6 +228,11 @@ class Trials:
             seen_seq=trial.seen_seq,
             believed=believed,
             residual=residual,
+            z={m: r / s for m, r in residual.items() if (s := spread(believed, m)) > 0},
+            nearest=tuple(
+                Nearest(number=other.number, distance=distance, metrics=other.metrics)
+                for other, distance in nearest(spec, trial.parameters, near, MOST_NEAREST)
+            ),
         )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from starlette.responses import Response, StreamingResponse
 
-from services.answers import BestAnswer, StudyPage
+from services.answers import BestAnswer, Diagnosis, StudyPage
 from services.domain.study import Study, StudySpec
 from services.exports import MEDIA
 from services.pages import ListStudies
@@ -75,6 +75,12 @@ async def complete_study(call: Call) -> Response:
     """End a study; its running trials may still be told."""
     found = await call.services.studies.complete(call.caller, call.study, call.idem)
     return reply(found, 200, _headers(found.value))
+
+
+@routes.add("GET", "/studies/{study}:diagnose", answers={200: Diagnosis})
+async def diagnose_study(call: Call) -> Response:
+    """Tell how well the model predicts, what it believes matters, and what limits progress."""
+    return answer(await call.services.diagnosing.diagnose(call.caller, call.study))
 
 
 @routes.add("GET", "/studies/{study}/best", answers={200: BestAnswer})

@@ -66,6 +66,9 @@ class Studies(study_pb2_grpc.StudiesServicer):
         found = await self._studies.complete(CALLER.get(), request.study, idempotency(request, context))
         return reply(study_pb2.Study, found, context)
 
+    async def DiagnoseStudy(self, request: study_pb2.DiagnoseStudyRequest, context: Context) -> study_pb2.Diagnosis:
+        return answer(study_pb2.Diagnosis, await self._services.diagnosing.diagnose(CALLER.get(), request.study))
+
     async def GetBest(self, request: study_pb2.GetBestRequest, context: Context) -> study_pb2.GetBestResponse:
         return answer(study_pb2.GetBestResponse, await self._services.trials.best(CALLER.get(), request.study))
 

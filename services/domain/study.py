@@ -219,6 +219,14 @@ class TrialCounts(Document):
     cancelled: int = 0
 
 
+class InfeasibleSuspected(Document):
+    """The suggester's verdict that no point keeps the constraints; it may err, and the study goes on."""
+
+    trial: int = Field(description="The trial that was about to be made when the verdict fell.")
+    evidence: dict[str, Any] = Field(description="What the models say, by name.")
+    at: datetime
+
+
 class Study(StudySpec):
     """A study as the service answers it."""
 
@@ -230,6 +238,9 @@ class Study(StudySpec):
     etag: str
     created_at: datetime
     updated_at: datetime
+    infeasible_suspected: InfeasibleSuspected | None = Field(
+        default=None, description="Set while the suggester believes that no point keeps the constraints."
+    )
 
 
 PATCHABLE = frozenset({"suggester", "limits", "early_stopping", "labels", "metadata"})
@@ -275,6 +286,7 @@ __all__ = [
     "EarlyStopping",
     "ExactInteger",
     "ExampleSets",
+    "InfeasibleSuspected",
     "Limits",
     "LongText",
     "Objective",

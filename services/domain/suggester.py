@@ -47,6 +47,8 @@ class Suggestion:
         suggester: the catalogue name that proposed it; empty for the study's own.
         fallback: the method could not be used and this is the quasi-random net instead.
         evaluate_on: `{"split", "ids"}` to score it on fewer examples than the full set; None for the full set.
+        finding: what the method concludes about the study as a whole at this trial (JSON): `{"kind": "infeasible_suspected",
+            "trial": number, "evidence": {...}}`; None for nothing, which withdraws what it concluded before.
     """
 
     parameters: Point
@@ -56,6 +58,7 @@ class Suggestion:
     suggester: str = ""
     fallback: bool = False
     evaluate_on: Mapping[str, Any] | None = None
+    finding: Mapping[str, Any] | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

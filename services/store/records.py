@@ -7,8 +7,9 @@ from dataclasses import dataclass, field, fields
 from datetime import datetime
 from typing import Any
 
+from ..domain.document import canonical
 from ..domain.history import Observation
-from ..domain.study import Study, StudySpec, StudyState, TrialCounts
+from ..domain.study import InfeasibleSuspected, Study, StudySpec, StudyState, TrialCounts
 from ..domain.trial import EvaluateOn, ExampleResult, Measurement, SuggestedBy, Trial, TrialState
 
 
@@ -37,6 +38,7 @@ class Progress:
     wants: bool = False
     exhausted: bool = False
     next_lease_at: datetime | None = None
+    infeasible_suspected: dict[str, Any] | None = None
 
     @property
     def trials(self) -> int:
@@ -47,6 +49,10 @@ class Progress:
     def open(self) -> int:
         """How many trials have no outcome yet."""
         return self.waiting + self.running
+
+
+def _suspicion(saved: dict[str, Any] | None) -> InfeasibleSuspected | None:
+    return None if saved is None else InfeasibleSuspected.model_validate_json(canonical(saved))
 
 
 @dataclass(slots=True)
@@ -80,6 +86,7 @@ class StudyRecord:
             etag=f'"{self.revision}"',
             created_at=self.created_at,
             updated_at=max(self.updated_at, progress.updated_at),
+            infeasible_suspected=_suspicion(progress.infeasible_suspected),
         )
 
 

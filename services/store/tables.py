@@ -143,6 +143,7 @@ class ProgressRow(Base):
     exhausted: Mapped[bool]  # the suggester knows no further point
     next_lease_at: Mapped[datetime | None]  # no lease runs out before this
     updated_at: Mapped[datetime]
+    infeasible_suspected: Mapped[dict[str, Any] | None]  # trial, evidence and time of the suggester's verdict
 
     __table_args__ = (
         Index("ix_study_progress_wants", "study_id", postgresql_where=text("wants"), sqlite_where=text("wants")),

@@ -193,6 +193,11 @@ class AsyncStudy(StudyFields):
 
     # ---- look
 
+    async def diagnose(self) -> Json:
+        """How well the model predicts, what it believes matters, and what limits progress (`:diagnose`)."""
+        found: Json = await self._client._json(get(study_path(self._ref, ":diagnose")))
+        return found
+
     @property
     def best(self) -> Awaitable[AsyncTrial]:
         """The best feasible trial; where none is feasible yet, the one that breaks the constraints least.

@@ -196,6 +196,11 @@ class Study(StudyFields):
 
     # ---- look
 
+    def diagnose(self) -> Json:
+        """How well the model predicts, what it believes matters, and what limits progress (`:diagnose`)."""
+        found: Json = self._client._json(get(study_path(self._ref, ":diagnose")))
+        return found
+
     @property
     def best(self) -> Trial:
         """The best feasible trial; where none is feasible yet, the one that breaks the constraints least.

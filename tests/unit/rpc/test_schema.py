@@ -17,7 +17,7 @@ from pydantic.fields import FieldInfo
 from api.rpc.evaluation import Opening
 from asktell.v1 import error_pb2, operation_pb2, study_pb2, suggester_pb2, trial_pb2
 from services import answers, pages
-from services.domain import parameters, study, suggester, trial
+from services.domain import calibration, parameters, study, suggester, trial
 from services.domain.document import Document
 from services.requests import EventsQuery, ExportQuery, NewTrials, WaitQuery
 
@@ -47,6 +47,13 @@ RESOURCES: list[tuple[type[Message], type[Document]]] = [
     (trial_pb2.NewTrial, trial.NewTrial),
     (trial_pb2.TrialPatch, trial.TrialPatch),
     (trial_pb2.Receipt, answers.Receipt),
+    (trial_pb2.Nearest, answers.Nearest),
+    (study_pb2.InfeasibleSuspected, study.InfeasibleSuspected),
+    (study_pb2.Diagnosis, answers.Diagnosis),
+    (study_pb2.Calibration, calibration.Calibration),
+    (study_pb2.Prediction, calibration.Prediction),
+    (study_pb2.ModelPicture, answers.ModelPicture),
+    (study_pb2.Limitation, answers.Limitation),
     (trial_pb2.Operation, answers.Operation),
     (trial_pb2.AskTrialsResponse, answers.AskAnswer),
     (trial_pb2.TellTrialsResponse, answers.TellAnswer),

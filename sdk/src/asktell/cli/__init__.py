@@ -11,7 +11,7 @@ from typer.core import TyperCommand, TyperGroup
 
 GROUP = "asktell.commands"
 CLIENT = {
-    "study": "Studies: create, list, show, best, export, pause, resume, complete, delete.",
+    "study": "Studies: create, list, show, best, diagnose, export, pause, resume, complete, delete.",
     "trial": "Trials: list, show, enqueue, tell.",
     "run": "Evaluate trials of a study by running a command.",
     "suggesters": "The suggesters on offer.",

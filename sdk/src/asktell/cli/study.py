@@ -12,7 +12,7 @@ from .options import ApiKey, Format, Output, StudyName, Url, connect
 from .output import show, study_row, trial_row
 
 app = typer.Typer(
-    no_args_is_help=True, help="Studies: create, list, show, best, export, pause, resume, complete, delete."
+    no_args_is_help=True, help="Studies: create, list, show, best, diagnose, export, pause, resume, complete, delete."
 )
 
 File = Annotated[
@@ -76,6 +76,18 @@ def best(study: StudyName, output: Output = Format.TABLE, url: Url = None, api_k
     with connect(url, api_key) as client:
         found = [trial.data for trial in client.study(study).pareto]
     show(found, output, map(trial_row, found))
+
+
+@app.command("diagnose")
+def diagnose(study: StudyName, output: Output = Format.TABLE, url: Url = None, api_key: ApiKey = None) -> None:
+    """Tell how well the model predicts, what it believes matters, and what limits progress."""
+    with connect(url, api_key) as client:
+        found = client.study(study).diagnose()
+    if output is Format.TABLE:  # the single predictions are for pictures
+        found = found | {
+            "calibration": [{k: v for k, v in c.items() if k != "predictions"} for c in found["calibration"]]
+        }
+    show(found, output)
 
 
 @app.command("export")

@@ -28,7 +28,7 @@ STUDY_STATE_PAUSED: StudyState
 STUDY_STATE_COMPLETED: StudyState
 
 class Study(_message.Message):
-    __slots__ = ("name", "parameters", "objectives", "constraints", "parameter_constraints", "early_stopping", "suggester", "limits", "examples", "seed", "labels", "metadata", "id", "state", "state_reason", "seq", "trial_counts", "etag", "created_at", "updated_at")
+    __slots__ = ("name", "parameters", "objectives", "constraints", "parameter_constraints", "early_stopping", "suggester", "limits", "examples", "seed", "labels", "metadata", "id", "state", "state_reason", "seq", "trial_counts", "etag", "created_at", "updated_at", "infeasible_suspected")
     class LabelsEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -56,6 +56,7 @@ class Study(_message.Message):
     ETAG_FIELD_NUMBER: _ClassVar[int]
     CREATED_AT_FIELD_NUMBER: _ClassVar[int]
     UPDATED_AT_FIELD_NUMBER: _ClassVar[int]
+    INFEASIBLE_SUSPECTED_FIELD_NUMBER: _ClassVar[int]
     name: str
     parameters: _containers.RepeatedCompositeFieldContainer[Parameter]
     objectives: _containers.RepeatedCompositeFieldContainer[Objective]
@@ -76,7 +77,18 @@ class Study(_message.Message):
     etag: str
     created_at: _timestamp_pb2.Timestamp
     updated_at: _timestamp_pb2.Timestamp
-    def __init__(self, name: _Optional[str] = ..., parameters: _Optional[_Iterable[_Union[Parameter, _Mapping]]] = ..., objectives: _Optional[_Iterable[_Union[Objective, _Mapping]]] = ..., constraints: _Optional[_Iterable[_Union[Constraint, _Mapping]]] = ..., parameter_constraints: _Optional[_Iterable[str]] = ..., early_stopping: _Optional[_Union[EarlyStopping, _Mapping]] = ..., suggester: _Optional[_Union[SuggesterChoice, _Mapping]] = ..., limits: _Optional[_Union[Limits, _Mapping]] = ..., examples: _Optional[_Union[ExampleSets, _Mapping]] = ..., seed: _Optional[int] = ..., labels: _Optional[_Mapping[str, str]] = ..., metadata: _Optional[_Union[_struct_pb2.Struct, _Mapping]] = ..., id: _Optional[str] = ..., state: _Optional[_Union[StudyState, str]] = ..., state_reason: _Optional[str] = ..., seq: _Optional[int] = ..., trial_counts: _Optional[_Union[TrialCounts, _Mapping]] = ..., etag: _Optional[str] = ..., created_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., updated_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...
+    infeasible_suspected: InfeasibleSuspected
+    def __init__(self, name: _Optional[str] = ..., parameters: _Optional[_Iterable[_Union[Parameter, _Mapping]]] = ..., objectives: _Optional[_Iterable[_Union[Objective, _Mapping]]] = ..., constraints: _Optional[_Iterable[_Union[Constraint, _Mapping]]] = ..., parameter_constraints: _Optional[_Iterable[str]] = ..., early_stopping: _Optional[_Union[EarlyStopping, _Mapping]] = ..., suggester: _Optional[_Union[SuggesterChoice, _Mapping]] = ..., limits: _Optional[_Union[Limits, _Mapping]] = ..., examples: _Optional[_Union[ExampleSets, _Mapping]] = ..., seed: _Optional[int] = ..., labels: _Optional[_Mapping[str, str]] = ..., metadata: _Optional[_Union[_struct_pb2.Struct, _Mapping]] = ..., id: _Optional[str] = ..., state: _Optional[_Union[StudyState, str]] = ..., state_reason: _Optional[str] = ..., seq: _Optional[int] = ..., trial_counts: _Optional[_Union[TrialCounts, _Mapping]] = ..., etag: _Optional[str] = ..., created_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., updated_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., infeasible_suspected: _Optional[_Union[InfeasibleSuspected, _Mapping]] = ...) -> None: ...
+
+class InfeasibleSuspected(_message.Message):
+    __slots__ = ("trial", "evidence", "at")
+    TRIAL_FIELD_NUMBER: _ClassVar[int]
+    EVIDENCE_FIELD_NUMBER: _ClassVar[int]
+    AT_FIELD_NUMBER: _ClassVar[int]
+    trial: int
+    evidence: _struct_pb2.Struct
+    at: _timestamp_pb2.Timestamp
+    def __init__(self, trial: _Optional[int] = ..., evidence: _Optional[_Union[_struct_pb2.Struct, _Mapping]] = ..., at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...
 
 class Parameter(_message.Message):
     __slots__ = ("name", "type", "when", "min", "max", "scale", "step", "default", "choices", "length", "vocabulary", "min_length", "max_length", "items", "initial", "task", "placeholders")
@@ -326,6 +338,121 @@ class GetBestRequest(_message.Message):
     STUDY_FIELD_NUMBER: _ClassVar[int]
     study: str
     def __init__(self, study: _Optional[str] = ...) -> None: ...
+
+class DiagnoseStudyRequest(_message.Message):
+    __slots__ = ("study",)
+    STUDY_FIELD_NUMBER: _ClassVar[int]
+    study: str
+    def __init__(self, study: _Optional[str] = ...) -> None: ...
+
+class Diagnosis(_message.Message):
+    __slots__ = ("study", "trials", "calibration", "model", "limits")
+    STUDY_FIELD_NUMBER: _ClassVar[int]
+    TRIALS_FIELD_NUMBER: _ClassVar[int]
+    CALIBRATION_FIELD_NUMBER: _ClassVar[int]
+    MODEL_FIELD_NUMBER: _ClassVar[int]
+    LIMITS_FIELD_NUMBER: _ClassVar[int]
+    study: str
+    trials: int
+    calibration: _containers.RepeatedCompositeFieldContainer[Calibration]
+    model: ModelPicture
+    limits: _containers.RepeatedCompositeFieldContainer[Limitation]
+    def __init__(self, study: _Optional[str] = ..., trials: _Optional[int] = ..., calibration: _Optional[_Iterable[_Union[Calibration, _Mapping]]] = ..., model: _Optional[_Union[ModelPicture, _Mapping]] = ..., limits: _Optional[_Iterable[_Union[Limitation, _Mapping]]] = ...) -> None: ...
+
+class Calibration(_message.Message):
+    __slots__ = ("metric", "count", "coverage_50", "coverage_80", "coverage_95", "mean_z", "std_z", "log_score", "rank_correlation", "verdict", "predictions")
+    METRIC_FIELD_NUMBER: _ClassVar[int]
+    COUNT_FIELD_NUMBER: _ClassVar[int]
+    COVERAGE_50_FIELD_NUMBER: _ClassVar[int]
+    COVERAGE_80_FIELD_NUMBER: _ClassVar[int]
+    COVERAGE_95_FIELD_NUMBER: _ClassVar[int]
+    MEAN_Z_FIELD_NUMBER: _ClassVar[int]
+    STD_Z_FIELD_NUMBER: _ClassVar[int]
+    LOG_SCORE_FIELD_NUMBER: _ClassVar[int]
+    RANK_CORRELATION_FIELD_NUMBER: _ClassVar[int]
+    VERDICT_FIELD_NUMBER: _ClassVar[int]
+    PREDICTIONS_FIELD_NUMBER: _ClassVar[int]
+    metric: str
+    count: int
+    coverage_50: float
+    coverage_80: float
+    coverage_95: float
+    mean_z: float
+    std_z: float
+    log_score: float
+    rank_correlation: float
+    verdict: str
+    predictions: _containers.RepeatedCompositeFieldContainer[Prediction]
+    def __init__(self, metric: _Optional[str] = ..., count: _Optional[int] = ..., coverage_50: _Optional[float] = ..., coverage_80: _Optional[float] = ..., coverage_95: _Optional[float] = ..., mean_z: _Optional[float] = ..., std_z: _Optional[float] = ..., log_score: _Optional[float] = ..., rank_correlation: _Optional[float] = ..., verdict: _Optional[str] = ..., predictions: _Optional[_Iterable[_Union[Prediction, _Mapping]]] = ...) -> None: ...
+
+class Prediction(_message.Message):
+    __slots__ = ("number", "mean", "std", "value", "z")
+    NUMBER_FIELD_NUMBER: _ClassVar[int]
+    MEAN_FIELD_NUMBER: _ClassVar[int]
+    STD_FIELD_NUMBER: _ClassVar[int]
+    VALUE_FIELD_NUMBER: _ClassVar[int]
+    Z_FIELD_NUMBER: _ClassVar[int]
+    number: int
+    mean: float
+    std: float
+    value: float
+    z: float
+    def __init__(self, number: _Optional[int] = ..., mean: _Optional[float] = ..., std: _Optional[float] = ..., value: _Optional[float] = ..., z: _Optional[float] = ...) -> None: ...
+
+class ModelPicture(_message.Message):
+    __slots__ = ("trial", "suggester", "n", "checkpoint", "lengthscales", "importances", "noise_std", "output_transform", "warped", "jitter")
+    class LengthscalesEntry(_message.Message):
+        __slots__ = ("key", "value")
+        KEY_FIELD_NUMBER: _ClassVar[int]
+        VALUE_FIELD_NUMBER: _ClassVar[int]
+        key: str
+        value: float
+        def __init__(self, key: _Optional[str] = ..., value: _Optional[float] = ...) -> None: ...
+    class ImportancesEntry(_message.Message):
+        __slots__ = ("key", "value")
+        KEY_FIELD_NUMBER: _ClassVar[int]
+        VALUE_FIELD_NUMBER: _ClassVar[int]
+        key: str
+        value: float
+        def __init__(self, key: _Optional[str] = ..., value: _Optional[float] = ...) -> None: ...
+    class NoiseStdEntry(_message.Message):
+        __slots__ = ("key", "value")
+        KEY_FIELD_NUMBER: _ClassVar[int]
+        VALUE_FIELD_NUMBER: _ClassVar[int]
+        key: str
+        value: float
+        def __init__(self, key: _Optional[str] = ..., value: _Optional[float] = ...) -> None: ...
+    TRIAL_FIELD_NUMBER: _ClassVar[int]
+    SUGGESTER_FIELD_NUMBER: _ClassVar[int]
+    N_FIELD_NUMBER: _ClassVar[int]
+    CHECKPOINT_FIELD_NUMBER: _ClassVar[int]
+    LENGTHSCALES_FIELD_NUMBER: _ClassVar[int]
+    IMPORTANCES_FIELD_NUMBER: _ClassVar[int]
+    NOISE_STD_FIELD_NUMBER: _ClassVar[int]
+    OUTPUT_TRANSFORM_FIELD_NUMBER: _ClassVar[int]
+    WARPED_FIELD_NUMBER: _ClassVar[int]
+    JITTER_FIELD_NUMBER: _ClassVar[int]
+    trial: int
+    suggester: str
+    n: int
+    checkpoint: int
+    lengthscales: _containers.ScalarMap[str, float]
+    importances: _containers.ScalarMap[str, float]
+    noise_std: _containers.ScalarMap[str, float]
+    output_transform: str
+    warped: _containers.RepeatedScalarFieldContainer[str]
+    jitter: float
+    def __init__(self, trial: _Optional[int] = ..., suggester: _Optional[str] = ..., n: _Optional[int] = ..., checkpoint: _Optional[int] = ..., lengthscales: _Optional[_Mapping[str, float]] = ..., importances: _Optional[_Mapping[str, float]] = ..., noise_std: _Optional[_Mapping[str, float]] = ..., output_transform: _Optional[str] = ..., warped: _Optional[_Iterable[str]] = ..., jitter: _Optional[float] = ...) -> None: ...
+
+class Limitation(_message.Message):
+    __slots__ = ("kind", "message", "evidence")
+    KIND_FIELD_NUMBER: _ClassVar[int]
+    MESSAGE_FIELD_NUMBER: _ClassVar[int]
+    EVIDENCE_FIELD_NUMBER: _ClassVar[int]
+    kind: str
+    message: str
+    evidence: _struct_pb2.Struct
+    def __init__(self, kind: _Optional[str] = ..., message: _Optional[str] = ..., evidence: _Optional[_Union[_struct_pb2.Struct, _Mapping]] = ...) -> None: ...
 
 class GetBestResponse(_message.Message):
     __slots__ = ("trials", "feasible")

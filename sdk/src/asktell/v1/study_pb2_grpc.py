@@ -77,6 +77,11 @@ class StudiesStub:
                 request_serializer=asktell_dot_v1_dot_study__pb2.CompleteStudyRequest.SerializeToString,
                 response_deserializer=asktell_dot_v1_dot_study__pb2.Study.FromString,
                 _registered_method=True)
+        self.DiagnoseStudy = channel.unary_unary(
+                '/asktell.v1.Studies/DiagnoseStudy',
+                request_serializer=asktell_dot_v1_dot_study__pb2.DiagnoseStudyRequest.SerializeToString,
+                response_deserializer=asktell_dot_v1_dot_study__pb2.Diagnosis.FromString,
+                _registered_method=True)
         self.GetBest = channel.unary_unary(
                 '/asktell.v1.Studies/GetBest',
                 request_serializer=asktell_dot_v1_dot_study__pb2.GetBestRequest.SerializeToString,
@@ -155,6 +160,13 @@ class StudiesServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def DiagnoseStudy(self, request, context):
+        """Tells how well the model predicts, what it believes matters, and what limits progress.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def GetBest(self, request, context):
         """Answers the best feasible trial, or the Pareto set where there are several objectives.
         """
@@ -219,6 +231,11 @@ def add_StudiesServicer_to_server(servicer, server):
                     servicer.CompleteStudy,
                     request_deserializer=asktell_dot_v1_dot_study__pb2.CompleteStudyRequest.FromString,
                     response_serializer=asktell_dot_v1_dot_study__pb2.Study.SerializeToString,
+            ),
+            'DiagnoseStudy': grpc.unary_unary_rpc_method_handler(
+                    servicer.DiagnoseStudy,
+                    request_deserializer=asktell_dot_v1_dot_study__pb2.DiagnoseStudyRequest.FromString,
+                    response_serializer=asktell_dot_v1_dot_study__pb2.Diagnosis.SerializeToString,
             ),
             'GetBest': grpc.unary_unary_rpc_method_handler(
                     servicer.GetBest,
@@ -453,6 +470,33 @@ class Studies:
             '/asktell.v1.Studies/CompleteStudy',
             asktell_dot_v1_dot_study__pb2.CompleteStudyRequest.SerializeToString,
             asktell_dot_v1_dot_study__pb2.Study.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def DiagnoseStudy(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/asktell.v1.Studies/DiagnoseStudy',
+            asktell_dot_v1_dot_study__pb2.DiagnoseStudyRequest.SerializeToString,
+            asktell_dot_v1_dot_study__pb2.Diagnosis.FromString,
             options,
             channel_credentials,
             insecure,

@@ -18,6 +18,7 @@ class StudiesStub:
     PauseStudy: grpc.UnaryUnaryMultiCallable[study_pb2.PauseStudyRequest, study_pb2.Study]
     ResumeStudy: grpc.UnaryUnaryMultiCallable[study_pb2.ResumeStudyRequest, study_pb2.Study]
     CompleteStudy: grpc.UnaryUnaryMultiCallable[study_pb2.CompleteStudyRequest, study_pb2.Study]
+    DiagnoseStudy: grpc.UnaryUnaryMultiCallable[study_pb2.DiagnoseStudyRequest, study_pb2.Diagnosis]
     GetBest: grpc.UnaryUnaryMultiCallable[study_pb2.GetBestRequest, study_pb2.GetBestResponse]
     StreamEvents: grpc.UnaryStreamMultiCallable[study_pb2.StreamEventsRequest, study_pb2.Event]
     ExportTrials: grpc.UnaryStreamMultiCallable[study_pb2.ExportTrialsRequest, httpbody_pb2.HttpBody]
@@ -31,6 +32,7 @@ class StudiesAsyncStub:
     PauseStudy: grpc.aio.UnaryUnaryMultiCallable[study_pb2.PauseStudyRequest, study_pb2.Study]
     ResumeStudy: grpc.aio.UnaryUnaryMultiCallable[study_pb2.ResumeStudyRequest, study_pb2.Study]
     CompleteStudy: grpc.aio.UnaryUnaryMultiCallable[study_pb2.CompleteStudyRequest, study_pb2.Study]
+    DiagnoseStudy: grpc.aio.UnaryUnaryMultiCallable[study_pb2.DiagnoseStudyRequest, study_pb2.Diagnosis]
     GetBest: grpc.aio.UnaryUnaryMultiCallable[study_pb2.GetBestRequest, study_pb2.GetBestResponse]
     StreamEvents: grpc.aio.UnaryStreamMultiCallable[study_pb2.StreamEventsRequest, study_pb2.Event]
     ExportTrials: grpc.aio.UnaryStreamMultiCallable[study_pb2.ExportTrialsRequest, httpbody_pb2.HttpBody]
@@ -44,6 +46,7 @@ class StudiesServicer:
     def PauseStudy(self, request: study_pb2.PauseStudyRequest, context: grpc.aio.ServicerContext[study_pb2.PauseStudyRequest, study_pb2.Study]) -> Awaitable[study_pb2.Study]: ...
     def ResumeStudy(self, request: study_pb2.ResumeStudyRequest, context: grpc.aio.ServicerContext[study_pb2.ResumeStudyRequest, study_pb2.Study]) -> Awaitable[study_pb2.Study]: ...
     def CompleteStudy(self, request: study_pb2.CompleteStudyRequest, context: grpc.aio.ServicerContext[study_pb2.CompleteStudyRequest, study_pb2.Study]) -> Awaitable[study_pb2.Study]: ...
+    def DiagnoseStudy(self, request: study_pb2.DiagnoseStudyRequest, context: grpc.aio.ServicerContext[study_pb2.DiagnoseStudyRequest, study_pb2.Diagnosis]) -> Awaitable[study_pb2.Diagnosis]: ...
     def GetBest(self, request: study_pb2.GetBestRequest, context: grpc.aio.ServicerContext[study_pb2.GetBestRequest, study_pb2.GetBestResponse]) -> Awaitable[study_pb2.GetBestResponse]: ...
     def StreamEvents(self, request: study_pb2.StreamEventsRequest, context: grpc.aio.ServicerContext[study_pb2.StreamEventsRequest, study_pb2.Event]) -> AsyncIterator[study_pb2.Event] | Awaitable[None]: ...
     def ExportTrials(self, request: study_pb2.ExportTrialsRequest, context: grpc.aio.ServicerContext[study_pb2.ExportTrialsRequest, httpbody_pb2.HttpBody]) -> AsyncIterator[httpbody_pb2.HttpBody] | Awaitable[None]: ...

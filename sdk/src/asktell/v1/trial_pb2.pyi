@@ -255,8 +255,15 @@ class TrialPatch(_message.Message):
     def __init__(self, labels: _Optional[_Union[_struct_pb2.Struct, _Mapping]] = ..., metadata: _Optional[_Union[_struct_pb2.Struct, _Mapping]] = ...) -> None: ...
 
 class Receipt(_message.Message):
-    __slots__ = ("study", "number", "suggester", "reason", "seen_seq", "believed", "residual")
+    __slots__ = ("study", "number", "suggester", "reason", "seen_seq", "believed", "residual", "z", "nearest")
     class ResidualEntry(_message.Message):
+        __slots__ = ("key", "value")
+        KEY_FIELD_NUMBER: _ClassVar[int]
+        VALUE_FIELD_NUMBER: _ClassVar[int]
+        key: str
+        value: float
+        def __init__(self, key: _Optional[str] = ..., value: _Optional[float] = ...) -> None: ...
+    class ZEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
         VALUE_FIELD_NUMBER: _ClassVar[int]
@@ -270,6 +277,8 @@ class Receipt(_message.Message):
     SEEN_SEQ_FIELD_NUMBER: _ClassVar[int]
     BELIEVED_FIELD_NUMBER: _ClassVar[int]
     RESIDUAL_FIELD_NUMBER: _ClassVar[int]
+    Z_FIELD_NUMBER: _ClassVar[int]
+    NEAREST_FIELD_NUMBER: _ClassVar[int]
     study: str
     number: int
     suggester: str
@@ -277,7 +286,26 @@ class Receipt(_message.Message):
     seen_seq: int
     believed: _struct_pb2.Struct
     residual: _containers.ScalarMap[str, float]
-    def __init__(self, study: _Optional[str] = ..., number: _Optional[int] = ..., suggester: _Optional[str] = ..., reason: _Optional[str] = ..., seen_seq: _Optional[int] = ..., believed: _Optional[_Union[_struct_pb2.Struct, _Mapping]] = ..., residual: _Optional[_Mapping[str, float]] = ...) -> None: ...
+    z: _containers.ScalarMap[str, float]
+    nearest: _containers.RepeatedCompositeFieldContainer[Nearest]
+    def __init__(self, study: _Optional[str] = ..., number: _Optional[int] = ..., suggester: _Optional[str] = ..., reason: _Optional[str] = ..., seen_seq: _Optional[int] = ..., believed: _Optional[_Union[_struct_pb2.Struct, _Mapping]] = ..., residual: _Optional[_Mapping[str, float]] = ..., z: _Optional[_Mapping[str, float]] = ..., nearest: _Optional[_Iterable[_Union[Nearest, _Mapping]]] = ...) -> None: ...
+
+class Nearest(_message.Message):
+    __slots__ = ("number", "distance", "metrics")
+    class MetricsEntry(_message.Message):
+        __slots__ = ("key", "value")
+        KEY_FIELD_NUMBER: _ClassVar[int]
+        VALUE_FIELD_NUMBER: _ClassVar[int]
+        key: str
+        value: float
+        def __init__(self, key: _Optional[str] = ..., value: _Optional[float] = ...) -> None: ...
+    NUMBER_FIELD_NUMBER: _ClassVar[int]
+    DISTANCE_FIELD_NUMBER: _ClassVar[int]
+    METRICS_FIELD_NUMBER: _ClassVar[int]
+    number: int
+    distance: float
+    metrics: _containers.ScalarMap[str, float]
+    def __init__(self, number: _Optional[int] = ..., distance: _Optional[float] = ..., metrics: _Optional[_Mapping[str, float]] = ...) -> None: ...
 
 class Operation(_message.Message):
     __slots__ = ("id", "study", "done", "trials", "error", "created_at")
