@@ -159,14 +159,15 @@ class Turbo:
 
     def _allowed(self, rows: Array, centre: Array, rng: np.random.Generator) -> Array:
         """Rows that keep the parameter constraints: those that break them are drawn towards the centre, which keeps them."""
-        space, found = self._problem.space, []
-        for row in rows:
-            for step in range(HALVINGS):
-                nearer = centre + (row - centre) * 0.5**step
-                candidate = self._codec.snap(np.where(self._categorical, row, nearer))
-                if not space.broken(self._codec.decode(candidate)):
-                    found.append(candidate)
-                    break
+        space, found, left = self._problem.space, [], rows
+        for step in range(HALVINGS):
+            nearer = centre + (left - centre) * 0.5**step
+            tried = self._codec.snap_many(np.where(self._categorical, left, nearer))
+            broken = np.array([bool(space.broken(self._codec.decode(row))) for row in tried], dtype=bool)
+            found += list(tried[~broken])
+            left = left[broken]
+            if not len(left):
+                break
         if len(found) < DRAWN:
             found += list(self._codec.encode_many(draw_many(space, rng, DRAWN)))
         return np.array(found).reshape(len(found), self._codec.dimensions)
