@@ -63,12 +63,16 @@ class Design:
         self._open_round()
 
     def _open_round(self) -> None:
-        rng = self._problem.generator(self._round, "eki designs")
-        k, d = self._count, len(self._xi)
-        places = np.array([rng.permutation(k) for _ in range(d)]).T
-        self._designs = (places + rng.random((k, d))) / k  # a Latin hypercube
+        self._designs = self._spread(self._count)
+        self._valued: list[tuple[Array, float]] = []  # designs of the round and what they would tell
         self._step = 0
         self._best: Best | None = None
+
+    def _spread(self, k: int) -> Array:
+        """(k, d) a Latin hypercube."""
+        rng = self._problem.generator(self._generation, "eki designs")
+        places = np.array([rng.permutation(k) for _ in range(len(self._xi))]).T
+        return np.asarray((places + rng.random(places.shape)) / k)
 
     @property
     def _is_decided(self) -> bool:
@@ -112,18 +116,27 @@ class Design:
 
     def _compare(self, told: Sequence[Observation]) -> None:
         """Value the designs of the open generation and move them."""
-        gains = np.zeros(self._count)
         for k in range(self._count):
             z, g = self._simulated([t for t in told if t.origin["row"] % self._count == k])
             if len(z) < self._theta.size + 2:
                 continue
             bounds = information_bounds(z, g)
-            gains[k] = bounds[0]
+            self._valued.append((self._designs[k], bounds[0]))
             if self._best is None or bounds[0] > self._best.bounds[0]:
-                self._best = Best(self._designs[k].copy(), bounds, z, g)
-        noise = self._problem.generator(self._generation, "eki climb").standard_normal(self._designs.shape)
-        self._designs = climb(self._designs, gains, noise)
+                self._best = Best(self._designs[k], bounds, z, g)
         self._generation, self._step = self._generation + 1, self._step + 1
+        self._designs = self._moved()
+
+    def _moved(self) -> Array:
+        """(k, d): half of the designs climb from around the best one of the round, half look elsewhere."""
+        fresh = self._spread(self._count)
+        if self._best is None:
+            return fresh
+        best, many = self._best.design, self._count - self._count // 2
+        near = sorted(self._valued, key=lambda v: float(np.abs(v[0] - best).max()))[:many]
+        designs, gains = np.array([x for x, _ in near]), np.array([gain for _, gain in near])
+        noise = self._problem.generator(self._generation, "eki climb").standard_normal(designs.shape)
+        return np.concatenate([climb(designs, gains, noise), fresh[len(near) :]])
 
     def _learn(self, history: History, experiment: Observation) -> None:
         """Move the particles to the posterior of all experiments so far."""
