@@ -87,6 +87,8 @@ STORIES: dict[str, list[Step]] = {
         Step("GET", "/studies/s/trials/2"),
         Step("GET", "/studies/s/trials/77", kind="not-found"),
         Step("GET", "/studies/s/trials/2:receipt"),
+        Step("GET", "/studies/s:diagnose"),
+        Step("GET", "/studies/nobody:diagnose", kind="not-found"),
         Step("GET", "/studies/s"),
     ],
     "every parameter type": [
