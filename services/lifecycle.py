@@ -153,9 +153,19 @@ def apply_outcome(work: StudyWork, record: TrialRecord, outcome: Outcome) -> Non
         )
     record.feasible = _feasible(work, record, state)
     record.value = _value(work, record, state)
+    if record.feasible:
+        withdraw_infeasible(work, feasible_trial=record.number)
     work.progress.cost += outcome.cost or 0.0
     metrics.TELLS.labels(state.value).inc()
     finish(work, record, state, worker=record.worker)
+
+
+def withdraw_infeasible(work: StudyWork, **why: object) -> None:
+    """The verdict that nothing is feasible falls, if it stands: a feasible trial was told, or the method holds it no longer."""
+    before = work.progress.infeasible_suspected
+    if before is not None:
+        work.progress.infeasible_suspected = None
+        work.event("study.infeasible_withdrawn", trial=before["trial"], **why)
 
 
 def _feasible(work: StudyWork, record: TrialRecord, state: TrialState) -> bool | None:

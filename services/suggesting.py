@@ -15,7 +15,7 @@ from .domain.history import Observation
 from .domain.space import point_key
 from .domain.study import StudySpec, StudyState
 from .domain.suggester import Blob, Suggestion
-from .lifecycle import settle, wanted
+from .lifecycle import settle, wanted, withdraw_infeasible
 from .store import suggestions as store
 from .store import trials as trial_store
 from .store.unit_of_work import StudyGone, StudyWork
@@ -26,6 +26,7 @@ log = structlog.get_logger("suggesting")
 CLAIM = timedelta(seconds=30)
 FIRST_RETRY_SECONDS = 0.5
 LAST_RETRY_SECONDS = 60.0
+INFEASIBLE = "infeasible_suspected"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -204,16 +205,20 @@ class Suggesting:
 
 
 def _conclude(work: StudyWork, claim: Claim, suggestions: Sequence[Suggestion]) -> None:
-    """Take over what the method now concludes about the study: a new verdict is an event, and so is one that fell away."""
-    if not suggestions or work.progress.completed + work.progress.pruned == 0:
+    """Take over what the method now concludes about the study: a new verdict is an event, and so is one that fell away.
+
+    A verdict that was computed before a feasible trial was told is refuted already.
+    """
+    if not suggestions or suggestions[0].fallback:
         return
-    found = suggestions[0].finding
-    holds = found is not None and found.get("kind") == "infeasible_suspected"
-    before = work.progress.infeasible_suspected
-    if holds and found is not None and before is None:
-        verdict = {"trial": int(found["trial"]), "evidence": dict(found.get("evidence") or {})}
+    found = suggestions[0].finding or {}
+    if found.get("kind") != INFEASIBLE:
+        withdraw_infeasible(work, suggester=claim.suggester)
+    elif work.progress.infeasible_suspected is None and not trial_store.has_feasible(work.connection, work.id):
+        trial = found.get("trial")
+        verdict = {
+            "trial": trial if isinstance(trial, int) else claim.next_number,
+            "evidence": dict(found.get("evidence") or {}),
+        }
         work.progress.infeasible_suspected = verdict | {"at": work.now.isoformat()}
         work.event("study.infeasible_suspected", suggester=claim.suggester, **verdict)
-    elif not holds and before is not None:
-        work.progress.infeasible_suspected = None
-        work.event("study.infeasible_withdrawn", suggester=claim.suggester, trial=before["trial"])

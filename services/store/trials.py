@@ -81,6 +81,12 @@ def has_point(connection: Connection, study_id: str, point_key: str) -> bool:
     return connection.execute(query).first() is not None
 
 
+def has_feasible(connection: Connection, study_id: str) -> bool:
+    """Whether any trial of the study is known to keep its constraints."""
+    query = select(TRIALS.c.number).where(TRIALS.c.study_id == study_id, TRIALS.c.feasible.is_(True)).limit(1)
+    return connection.execute(query).first() is not None
+
+
 def best(connection: Connection, study_id: str) -> TrialRecord | None:
     """The eligible trial with the lowest value of the first objective, the earliest among equals."""
     query = _of(study_id).where(TRIALS.c.value.is_not(None)).order_by(TRIALS.c.value, TRIALS.c.number).limit(1)

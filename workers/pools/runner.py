@@ -151,7 +151,8 @@ def _checked(suggestions: Sequence[Suggestion], spec: StudySpec, count: int) -> 
         raise ValueError(f"answered {len(suggestions)} suggestions where {count} were asked for")
     checked = []
     for suggestion in suggestions:
-        orjson.dumps([_plain(suggestion.origin), _plain(suggestion.receipt), _plain(suggestion.evaluate_on)])
+        json = (suggestion.origin, suggestion.receipt, suggestion.evaluate_on, suggestion.finding)
+        orjson.dumps([_plain(part) for part in json])
         checked.append(replace(suggestion, parameters=spec.space.point(suggestion.parameters)))
     return tuple(checked)
 

@@ -177,3 +177,33 @@ async def test_the_buffer_fits_the_number_of_running_trials(services: Services) 
         await services.tells.tell(ADMIN, name, number, outcome(1.0))
     assert (await services.suggesting.due()) == [name]
     assert (await claim(services, name)).count == 3
+
+
+async def test_a_feasible_trial_refutes_the_verdict_at_once(services: Services) -> None:
+    name = await made(services, constraints=[{"metric": "c", "max": 0}])
+    verdict = {"kind": "infeasible_suspected", "trial": 3, "evidence": {"lowest": 0.4}}
+    await told(services, name, await suggest(services, name), 1.0)
+    running = await suggest(services, name, finding=verdict)
+    assert (await services.studies.get(ADMIN, name)).infeasible_suspected is not None
+    await told(services, name, running, -1.0)
+    found = await services.studies.get(ADMIN, name)
+    assert (found.infeasible_suspected, found.state) == (None, "active")
+    withdrawn = [event async for event in _events(services, name) if event.type == "study.infeasible_withdrawn"]
+    assert [event.data["feasible_trial"] for event in withdrawn] == [running]
+    await suggest(services, name, finding=verdict)  # computed by a method that does not know of it
+    assert (await services.studies.get(ADMIN, name)).infeasible_suspected is None
+
+
+async def told(services: Services, name: str, number: int, c: float) -> None:
+    await services.tells.tell(ADMIN, name, number, outcome(metrics={"loss": 1.0, "c": c}))
+
+
+async def test_a_suggestion_of_the_safety_net_says_nothing_about_the_verdict(services: Services) -> None:
+    name = await made(services, constraints=[{"metric": "c", "max": 0}])
+    verdict = {"kind": "infeasible_suspected", "trial": "?", "evidence": None}
+    await told(services, name, await suggest(services, name, finding=verdict), 1.0)
+    found = (await services.studies.get(ADMIN, name)).infeasible_suspected
+    assert found is not None
+    assert (found.trial, found.evidence) == (1, {})
+    await told(services, name, await suggest(services, name, fallback=True), 1.0)
+    assert (await services.studies.get(ADMIN, name)).infeasible_suspected == found
