@@ -54,8 +54,8 @@ class Priors:
 
         Args:
             size: g, how many lengthscales; dimensions: if not as many.
-            exact: the values carry no noise: its prior lets it vanish, the output scale is learned, and lengthscales are believed to be
-                half as long. Better by benchmark on 16 functions than the original in all but two (docs/quality.md).
+            exact: the values carry no noise: its prior lets it vanish, the output scale is learned, and lengthscales are believed
+                to be half as long. By benchmark on 16 functions better than the original in all but two (docs/quality.md).
         """
         d = dimensions or size
         start = Hyperparameters(np.full(size, dimension_scaled_lengthscale(d)), math.exp(-5), 0.0)

@@ -1,13 +1,16 @@
-"""Chooses the suggester by the study: types, dimension, budget, objectives, how many trials run at once; says why on each trial.
+"""Chooses the suggester by the study: types, dimension, budget, noise, constraints, goals, what has been told; says why on each trial.
 
-The policy in one look:
+The policy in one look (`choose`):
 
-- texts, tokens or permutations beside whatever else: `random`, which draws them (methods for text come with their own suggesters).
-- one objective, a budget of more than 50 trials a dimension (300 at least), numbers only: `gp` at first, `cmaes` from 30 trials a
-  dimension (150 at least) on, where a model of everything costs more than it brings.
-- over 100 dimensions, one objective, numbers only: `cmaes`, over 300 with scales alone, no correlations.
-- over 1000 dimensions otherwise: `sobol`, for no model here would learn anything in time.
-- everything else: `gp`.
+- texts beside whatever else: `random`, which draws them (methods for text come with their own suggesters).
+- over 1000 dimensions: `sobol` where nothing else serves, for no model here would learn anything in time.
+- over 300 dimensions, numbers only, one goal, no constraints: `cmaes` with scales alone.
+- over 100 dimensions, or over 2000 told trials, one goal: `turbo`.
+- 21 to 100 dimensions, one goal, more than 300 told: `gp` or `turbo`, whichever gained more lately, decided again every 50 trials.
+- numbers only, one goal, no noise nor constraints, a budget of more than 50 trials a dimension (300 at least): `gp` at first,
+  `cmaes` from 30 trials a dimension (150 at least) on, where a model of everything costs more than it brings.
+- everything else, and that is most: `gp`. A categorical parameter, a failed trial, a constraint or a second goal is no reason to leave
+  it.
 """
 
 from __future__ import annotations
@@ -32,7 +35,12 @@ from services.domain.suggester import (
 VERSION = 1
 FEW_PARAMETERS = 100
 MOST_CORRELATED = 300
-MOST_MODELLED = 1000
+MOST_DIMENSIONS = 1000
+MOST_EXACT = 2000
+HIGH_DIMENSION = 20
+CONTEST_FROM = 300
+CONTEST_EVERY = 50
+FEWEST_JUDGED = 20
 
 
 class Auto:
@@ -51,7 +59,7 @@ class Auto:
 
     def suggest(self, history: History, count: int) -> list[Suggestion]:
         """Up to `count` points of the suggester that fits now."""
-        name, why = choose(self._problem.spec, len(history.completed))
+        name, why = choose(self._problem.spec, history)
         self._latest = name
         return [
             replace(s, suggester=name, reason=f"{s.reason} (auto: {why})")
@@ -82,23 +90,46 @@ def dimensions(spec: StudySpec) -> int:
     return sum(getattr(p, "length", 1) for p in spec.parameters)
 
 
-def choose(spec: StudySpec, completed: int) -> tuple[str, str]:
-    """The suggester for a study with so many completed trials, and why."""
+def choose(spec: StudySpec, history: History) -> tuple[str, str]:
+    """The suggester for a study with this history, and why: a pure function of both."""
     foreign = sorted({p.type for p in spec.parameters} - ENCODABLE)
     if foreign:
         return "random", f"parameters of type {foreign[0]} are drawn"
-    d = dimensions(spec)
-    budget = spec.limits.max_trials
-    numeric = all(p.type in ("float", "int", "vector") and not p.when for p in spec.parameters) and d >= 2
-    if len(spec.objectives) == 1 and numeric and not spec.is_noisy:
-        if d > FEW_PARAMETERS:
-            return "cmaes", f"{d} dimensions are many for a model of everything"
-        is_large = budget is not None and budget >= max(300, 50 * d)
-        if is_large and completed >= max(150, 30 * d):
-            return "cmaes", f"the budget is large and {completed} trials are told"
-    if d > MOST_MODELLED:
+    d, n = dimensions(spec), len(history.completed)
+    plain = all(p.type in ("float", "int", "vector") and not p.when for p in spec.parameters)
+    single = len(spec.objectives) == 1
+    if single and plain and not spec.constraints and d > MOST_CORRELATED:
+        return "cmaes", f"{d} dimensions are many for a model of everything"
+    if d > MOST_DIMENSIONS:
         return "sobol", f"{d} dimensions are too many to learn from"
+    if single and d > FEW_PARAMETERS:
+        return "turbo", f"{d} dimensions ask for a trust region"
+    if single and n > MOST_EXACT:
+        return "turbo", f"{n} trials are many for one model of everything"
+    if single and d > HIGH_DIMENSION and n > CONTEST_FROM:
+        return _contest(history)
+    budget = spec.limits.max_trials
+    if single and plain and d >= 2 and not spec.is_noisy and not spec.constraints:
+        is_large = budget is not None and budget >= max(300, 50 * d)
+        if is_large and n >= max(150, 30 * d):
+            return "cmaes", f"the budget is large and {n} trials are told"
     return "gp", "trials are dear"
+
+
+def _contest(history: History) -> tuple[str, str]:
+    """`gp` or `turbo`: by what the latest trials of each gained, judged at every fiftieth outcome; who was not tried is tried."""
+    done = sorted(history.completed, key=lambda t: t.told_seq)
+    judged = done[: len(done) - len(done) % CONTEST_EVERY]
+    gains: dict[str, float] = {}
+    for name in ("gp", "turbo"):
+        places = [i for i, t in enumerate(judged) if t.suggester == name][-CONTEST_EVERY:]
+        if len(places) < FEWEST_JUDGED:
+            return name, f"in many dimensions gp and turbo take turns, and {name} is tried"
+        ours = set(places)
+        before = min((history.values(t)[0] for i, t in enumerate(judged[: places[-1]]) if i not in ours), default=0.0)
+        gains[name] = before - min(history.values(judged[i])[0] for i in places)
+    best = max(gains, key=lambda name: gains[name])
+    return best, f"in many dimensions gp and turbo take turns, and {best} gained more lately"
 
 
 def _create(problem: Problem, _: NoOptions, blob: Blob | None) -> Suggester:

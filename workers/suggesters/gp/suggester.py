@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from . import GpOptions
 
 VERSION = 2
-MOST_INITIAL = 20
+MOST_INITIAL = 12
 MOST_MODELLED_OBJECTIVES = 4
 HOPELESS = np.log(0.01)
 
@@ -44,7 +44,7 @@ class GaussianProcessSearch:
 
     def _default_initial(self) -> int:
         most = self._problem.spec.limits.max_trials or 10**9
-        return max(5, min(2 * self._codec.dimensions, most // 5, MOST_INITIAL))
+        return max(5, min(self._codec.dimensions + 1, most // 5, MOST_INITIAL))
 
     def suggest(self, history: History, count: int) -> list[Suggestion]:
         """Up to `count` points, each aware of the ones before it; fewer when a finite space is used up."""
