@@ -47,8 +47,9 @@ PEERS: dict[str, Peer] = {
     "optuna-tpe": Peer("optuna_peer.py", "optuna", "tpe"),
     "optuna-tpe-mv": Peer("optuna_peer.py", "optuna", "tpe-mv"),
     "nevergrad": Peer("nevergrad_peer.py", "nevergrad"),
-    "smac": Peer("smac_peer.py", "smac"),
+    "smac": Peer("smac_peer.py", "smac", "forest"),
     "optuna-gp": Peer("optuna_peer.py", "optuna", "gp"),
+    "smac-blackbox": Peer("smac_peer.py", "smac", "process", is_slow=True),
     "ax": Peer("ax_peer.py", "ax", is_slow=True),
     "hebo": Peer("hebo_peer.py", "hebo", most_objectives=1, is_slow=True),
 }

@@ -1,4 +1,4 @@
-"""SMAC: random forests (HPO facade) where there are choices or conditions, Gaussian processes (BlackBox facade) otherwise.
+"""SMAC: random forests (`forest`, its facade for tuning) or Gaussian processes (`process`, its BlackBox facade).
 
 Conditions natively; several objectives by ParEGO; constraints and failures by penalty.
 """
@@ -59,8 +59,7 @@ class Smac:
             self.space, deterministic=not task.is_noisy, n_trials=task.budget + 1, seed=task.seed,
             objectives=list(task.objectives), output_directory=tempfile.mkdtemp(prefix="smac"),
         )  # fmt: skip
-        has_choices = any(self.codes.kind(p)[0] == "choice" or p.get("when") for p in task.parameters)
-        facade = HyperparameterOptimizationFacade if has_choices else BlackBoxFacade
+        facade = BlackBoxFacade if task.variant == "process" else HyperparameterOptimizationFacade
         configs = [self.config(t.point) for t in trials]
         more = {"multi_objective_algorithm": ParEGO(scenario)} if several else {}
         self.smac = facade(
