@@ -103,7 +103,9 @@ def test_features_average_to_the_kernel(shape: str) -> None:
     kernel = Kernel(np.array([False, True]), np.array([0, 1]), shape)  # type: ignore[arg-type]
     theta = Hyperparameters(np.array([0.4, 0.8]), 0.01, 0.0, 2.0)
     a = np.column_stack([rng.random(20), (rng.integers(0, 3, 20) + 0.5) / 3])
-    features = Features.draw(theta, kernel, 60_000, rng, [None, 3]).values(a)
+    drawn = Features.draw(theta, kernel, 60_000, rng, [None, 3])
+    features = drawn.values(a)
+    np.testing.assert_allclose(drawn.rough_values(a), features, atol=1e-6 * drawn.amplitude)
     exact = 2.0 * kernel.value(kernel.squared_distance(a, a, theta.lengthscales))
     np.testing.assert_allclose(features @ features.T, exact, atol=0.05)
     with pytest.raises(ValueError, match="how many levels"):

@@ -87,6 +87,15 @@ class Features:
         """(m, f) features at (m, d) points; their products average to the kernel."""
         return np.asarray(self.amplitude * np.cos(self.angles(points)))
 
+    def rough_values(self, points: Array) -> Array:
+        """`values` to seven digits, many times faster: whole turns are taken off in double, the cosine of the rest in single."""
+        turns = self.angles(points)
+        turns *= 1.0 / (2.0 * math.pi)
+        turns -= np.rint(turns)
+        angles = turns.astype(np.float32)
+        angles *= np.float32(2.0 * math.pi)
+        return np.asarray(np.cos(angles).astype(np.float64) * self.amplitude)
+
 
 class Path:
     """One function, or several, drawn from the posterior of a process.
@@ -111,7 +120,7 @@ class Path:
         self._features = Features.draw(process.theta, process.kernel, features, rng, levels)
         self._weights = rng.standard_normal((features, count))
         noise = process.theta.noise + (0.0 if process.fixed_noise is None else process.fixed_noise)
-        drawn = self._features.values(process.x) @ self._weights
+        drawn = self._features.rough_values(process.x) @ self._weights
         drawn += rng.standard_normal((len(process.x), count)) * np.sqrt(np.broadcast_to(noise, len(process.x)))[:, None]
         residual = (process.y - process.theta.mean)[:, None] - drawn
         self._alpha = process.inverse_lower.T @ (process.inverse_lower @ residual)
@@ -126,4 +135,4 @@ class Path:
             process.theta.bent(points), process.theta.bent(process.x), process.theta.lengthscales
         )
         k = process.theta.output_scale * process.kernel.value(r2)
-        return np.asarray(process.theta.mean + self._features.values(points) @ self._weights + k @ self._alpha)
+        return np.asarray(process.theta.mean + self._features.rough_values(points) @ self._weights + k @ self._alpha)
