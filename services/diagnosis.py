@@ -2,22 +2,27 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import Any
 
+from pydantic import ValidationError
 from sqlalchemy import Connection
 
 from .answers import Diagnosis, Limitation, ModelPicture
+from .beliefs import number_in, spread
 from .caller import Caller
 from .domain.calibration import Calibration, calibrate
 from .domain.study import StudySpec
+from .domain.trial import TrialState
 from .limitations import Facts, limitations
 from .store import studies as study_store
 from .store import trials as store
-from .store.records import TrialRecord
+from .store.finished import FinishedTrial, latest
 from .studies import clean, no_study
 from .transactions import Transactions
 
-MOST_TRIALS = 1000
+MOST_TRIALS = 10_000
+MODEL_PARTS = frozenset(ModelPicture.model_fields) - {"trial", "suggester"}
 
 
 class Diagnosing:
@@ -27,7 +32,7 @@ class Diagnosing:
         self._transactions = transactions
 
     async def diagnose(self, caller: Caller, study: str) -> Diagnosis:
-        """A study's health, from its latest 1000 finished trials.
+        """A study's health, from its latest 10 000 finished trials.
 
         Raises:
             NotFound: the caller's project has no such study.
@@ -38,7 +43,7 @@ class Diagnosing:
             if found is None:
                 raise no_study(study)
             record, progress = found
-            finished = store.latest_finished(connection, record.id, MOST_TRIALS)
+            finished = latest(connection, record.id, MOST_TRIALS)
             running = store.running(connection, record.id) if progress.running else []
             calibration = _calibrations(record.spec, finished)
             facts = Facts(record.spec, progress, finished, running, calibration, self._transactions.now())
@@ -54,7 +59,7 @@ class Diagnosing:
         return await self._transactions.read(run)
 
 
-def _calibrations(spec: StudySpec, finished: list[TrialRecord]) -> tuple[Calibration, ...]:
+def _calibrations(spec: StudySpec, finished: Sequence[FinishedTrial]) -> tuple[Calibration, ...]:
     found = []
     for metric in spec.required_metrics:
         rows = [row for trial in finished if (row := _prediction(trial, metric)) is not None]
@@ -62,28 +67,31 @@ def _calibrations(spec: StudySpec, finished: list[TrialRecord]) -> tuple[Calibra
     return tuple(found)
 
 
-def _prediction(trial: TrialRecord, metric: str) -> tuple[int, float, float, float] | None:
-    """(number, mean, std with noise, told value) of a trial proposed with a prediction and told since."""
+def _prediction(trial: FinishedTrial, metric: str) -> tuple[int, float, float, float] | None:
+    """(number, mean, std with noise, told value) of a trial proposed with a prediction and completed since."""
     believed = trial.receipt or {}
-    mean, std = (believed.get("mean") or {}).get(metric), (believed.get("std") or {}).get(metric)
+    mean, std = number_in(believed, "mean", metric), number_in(believed, "std", metric)
     value = trial.metrics.get(metric)
-    if mean is None or std is None or value is None:
+    if trial.state is not TrialState.COMPLETED or mean is None or std is None or value is None:
         return None
-    return trial.number, mean, spread(believed, metric), value
+    return trial.number, mean, spread(believed, metric, trial.std), value
 
 
-def spread(believed: dict[str, Any], metric: str) -> float:
-    """The predicted deviation of a told value: of the function and of its noise."""
-    std = float((believed.get("std") or {}).get(metric) or 0.0)
-    noise = float(((believed.get("model") or {}).get("noise_std") or {}).get(metric) or 0.0)
-    return float((std**2 + noise**2) ** 0.5)
-
-
-def _picture(finished: list[TrialRecord]) -> ModelPicture | None:
-    """The newest trial's model, as its suggester described it."""
-    for trial in sorted(finished, key=lambda t: -t.number):
+def _picture(finished: Sequence[FinishedTrial]) -> ModelPicture | None:
+    """The newest trial's model, as its suggester described it; parts that are of another type are left out."""
+    for trial in reversed(finished):
         model = (trial.receipt or {}).get("model")
-        if model:
-            known = {name: model[name] for name in ModelPicture.model_fields if name in model}
-            return ModelPicture.model_construct(trial=trial.number, suggester=trial.suggester, **known)
+        if model and isinstance(model, Mapping):
+            known = {name: model[name] for name in MODEL_PARTS if model.get(name) is not None}
+            return ModelPicture.model_validate(
+                {"trial": trial.number, "suggester": trial.suggester} | {n: v for n, v in known.items() if _fits(n, v)}
+            )
     return None
+
+
+def _fits(name: str, value: Any) -> bool:
+    try:
+        ModelPicture.model_validate({"trial": 1, "suggester": "", name: value})
+    except ValidationError:
+        return False
+    return True

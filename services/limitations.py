@@ -11,10 +11,12 @@ from typing import Any
 
 import numpy as np
 
+from .beliefs import number_in
 from .domain.calibration import Calibration
 from .domain.codec import to_unit
 from .domain.study import StudySpec
 from .domain.trial import TrialState
+from .store.finished import FinishedTrial
 from .store.records import Progress, TrialRecord
 
 Found = tuple[str, str, dict[str, Any]]
@@ -25,6 +27,8 @@ AT_BOUND = 0.01
 NEGLIGIBLE = math.log(1e-6)
 BEST_SHARE = 0.1
 LONG = 10.0
+NEARLY = 0.9
+STEADY = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,13 +41,13 @@ class Facts:
 
     spec: StudySpec
     progress: Progress
-    finished: list[TrialRecord]
+    finished: list[FinishedTrial]
     running: list[TrialRecord]
     calibration: tuple[Calibration, ...]
     now: datetime
 
     @property
-    def completed(self) -> list[TrialRecord]:
+    def completed(self) -> list[FinishedTrial]:
         """Trials with all their values."""
         return [t for t in self.finished if t.state is TrialState.COMPLETED]
 
@@ -142,30 +146,32 @@ def _noise(facts: Facts) -> Iterator[Found]:
         )
 
 
-def _noise_of(trial: TrialRecord, metric: str) -> float | None:
-    found = ((trial.receipt or {}).get("model") or {}).get("noise_std") or {}
-    return found.get(metric)
+def _noise_of(trial: FinishedTrial, metric: str) -> float | None:
+    """The noise that the model learned, or the standard error that was told."""
+    found = number_in(trial.receipt or {}, "model", "noise_std", metric)
+    return found if found is not None else (trial.std or {}).get(metric)
 
 
 def _converged(facts: Facts) -> Iterator[Found]:
-    recent = [t.receipt or {} for t in facts.finished[-5:]]
-    promises = [
-        r["log_acquisition"] for r in recent if r.get("acquisition") == "improvement" and r.get("log_acquisition")
-    ]
-    if len(promises) == 5 and max(promises) < NEGLIGIBLE:
+    recent = [t.receipt or {} for t in facts.finished[-STEADY:]]
+    promises = [number_in(r, "log_acquisition") for r in recent if r.get("acquisition") == "improvement"]
+    known = [promise for promise in promises if promise is not None]
+    if len(known) == STEADY and max(known) < NEGLIGIBLE:
         yield (
             "converged",
             "the model expects next to no further improvement: the best may be found, or the model may be wrong",
-            {"log_acquisition": promises[-1]},
+            {"log_acquisition": known[-1]},
         )
 
 
 def _used_up(facts: Facts) -> Iterator[Found]:
     limits, progress = facts.spec.limits, facts.progress
-    if limits.max_trials is not None and progress.trials >= 0.9 * limits.max_trials:
+    if limits.max_trials is not None and progress.trials >= NEARLY * limits.max_trials:
         yield "budget", f"{progress.trials} of {limits.max_trials} trials are made", {"max_trials": limits.max_trials}
+    if limits.max_cost is not None and progress.cost >= NEARLY * limits.max_cost:
+        yield "budget", f"{progress.cost:g} of a cost of {limits.max_cost:g} is spent", {"max_cost": limits.max_cost}
     size = facts.spec.space.size
-    if progress.exhausted or (size is not None and not facts.spec.is_noisy and progress.trials >= 0.9 * size):
+    if progress.exhausted or (size is not None and not facts.spec.is_noisy and progress.trials >= NEARLY * size):
         yield "space_exhausted", "nearly every point of the space is tried", {"points": size}
 
 
@@ -199,10 +205,10 @@ def _repeats(facts: Facts) -> Iterator[Found]:
 
 def _uncalibrated(facts: Facts) -> Iterator[Found]:
     for one in facts.calibration:
-        if one.verdict == "overconfident":
+        if one.verdict in ("overconfident", "underconfident"):
             yield (
-                "overconfident",
-                f"the model is overconfident about {one.metric!r}: {one.coverage_80:.0%} inside its 80 % intervals",
+                one.verdict,
+                f"the model is {one.verdict} about {one.metric!r}: {one.coverage_80:.0%} inside its 80 % intervals",
                 {"metric": one.metric, "coverage_80": one.coverage_80, "count": one.count},
             )
 

@@ -2,37 +2,44 @@
 
 from __future__ import annotations
 
+import heapq
 import math
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from .domain.codec import ENCODABLE, to_unit
+from .domain.parameters import Parameter, same
 from .domain.study import StudySpec
-from .store.records import TrialRecord
+from .store.finished import Place
+
+ABSENT = object()
 
 
-def nearest(
-    spec: StudySpec, point: dict[str, Any], others: list[TrialRecord], most: int
-) -> list[tuple[TrialRecord, float]]:
-    """The finished trials closest to a point: root mean squared difference over all parameters in units of their ranges.
+def nearest(spec: StudySpec, point: Mapping[str, Any], others: Sequence[Place], most: int) -> list[tuple[Place, float]]:
+    """The places closest to a point, closest first: root mean squared difference over all parameters in units of their ranges.
 
     A parameter that only one of two points has, or an unequal category, counts as 1. None for spaces with texts, tokens or orders.
     """
-    if any(p.type not in ENCODABLE for p in spec.parameters):
+    if not others or any(p.type not in ENCODABLE for p in spec.parameters):
         return []
     total = sum(getattr(p, "length", 1) for p in spec.parameters)
+    squares = np.zeros(len(others))
+    for p in spec.parameters:
+        squares += _squares(p, point.get(p.name, ABSENT), [o.parameters.get(p.name, ABSENT) for o in others])
+    apart = [math.sqrt(square / total) for square in squares]
+    closest = heapq.nsmallest(most, range(len(others)), key=lambda i: (apart[i], others[i].number))
+    return [(others[i], apart[i]) for i in closest]
 
-    def apart(other: TrialRecord) -> float:
-        found = 0.0
-        for p in spec.parameters:
-            a, b = point.get(p.name), other.parameters.get(p.name)
-            if a is None or b is None:
-                found += 0.0 if a is b else 1.0
-            elif p.type == "categorical":
-                found += float(a != b)
-            else:
-                found += float(np.sum((np.asarray(to_unit(p, a)) - np.asarray(to_unit(p, b))) ** 2))
-        return math.sqrt(found / total)
 
-    return sorted(((other, apart(other)) for other in others), key=lambda pair: (pair[1], pair[0].number))[:most]
+def _squares(parameter: Parameter, value: Any, others: list[Any]) -> np.ndarray:
+    """(len(others),) squared difference in one parameter, summed over the entries of a vector."""
+    if parameter.type == "categorical" or value is ABSENT:
+        return np.array([0.0 if other is value or same(other, value) else 1.0 for other in others])
+    found = np.ones(len(others))
+    has = np.array([other is not ABSENT for other in others])
+    if has.any():
+        units = np.array([to_unit(parameter, other) for other in others if other is not ABSENT])
+        found[has] = ((units.reshape(len(units), -1) - to_unit(parameter, value)) ** 2).sum(1)
+    return found

@@ -8,26 +8,27 @@ from sqlalchemy import Connection
 
 from . import pages
 from .answers import BestAnswer, Nearest, Receipt, TrialList, TrialPage
+from .beliefs import number_in, spread
 from .caller import Caller, Role
-from .diagnosis import spread
 from .domain.errors import AsktellError, FieldError, Invalid, NotActive, NotFound
 from .domain.pareto import non_dominated
 from .domain.space import Point
 from .domain.study import StudySpec, merge
-from .domain.trial import Measurement, NewTrial, Outcome, Trial, TrialPatch, TrialState
+from .domain.trial import Measurement, NewTrial, Outcome, Trial, TrialPatch
 from .idempotency import Idempotency, Reply, record, recorded
 from .lifecycle import USER, apply_outcome, new_trial, require_active, settle, trials_left
 from .neighbours import nearest
 from .pages import ListTrials
 from .store import studies as study_store
 from .store import trials as store
+from .store.finished import Place, places_before
 from .store.records import StudyRecord, TrialRecord
 from .store.unit_of_work import StudyWork
 from .studies import StudyFinder, clean, no_study
 from .transactions import Transactions
 
 MOST_NEAREST = 5
-MOST_COMPARED = 1000
+MOST_COMPARED = 10_000
 
 
 class Trials:
@@ -131,15 +132,11 @@ class Trials:
 
     async def _receipt_of(
         self, caller: Caller, ref: str, number: int
-    ) -> tuple[str, tuple[StudySpec, TrialRecord, list[TrialRecord]]]:
+    ) -> tuple[str, tuple[StudySpec, TrialRecord, list[Place]]]:
         """A trial and the completed ones before it, among which its neighbours are."""
         name, (study, trial, _) = await self._one(caller, ref, number)
-
-        def run(connection: Connection) -> list[TrialRecord]:
-            finished = store.latest_finished(connection, study.id, MOST_COMPARED, before=number)
-            return [t for t in finished if t.state is TrialState.COMPLETED]
-
-        return name, (study.spec, trial, await self._transactions.read(run))
+        places = await self._transactions.read(lambda c: places_before(c, study.id, number, MOST_COMPARED))
+        return name, (study.spec, trial, places)
 
     def _study(self, connection: Connection, caller: Caller, ref: str) -> StudyRecord:
         found = study_store.get(connection, caller.project, clean(ref), self._transactions.specs)
@@ -218,8 +215,8 @@ class Trials:
         """
         name, (spec, trial, near) = await self._receipt_of(caller, study, number)
         believed = trial.receipt or {}
-        mean = believed.get("mean") or {}
-        residual = {metric: value - mean[metric] for metric, value in trial.metrics.items() if metric in mean}
+        means = {metric: number_in(believed, "mean", metric) for metric in trial.metrics}
+        residual = {m: value - mean for m, value in trial.metrics.items() if (mean := means[m]) is not None}
         return Receipt(
             study=name,
             number=number,
@@ -228,7 +225,7 @@ class Trials:
             seen_seq=trial.seen_seq,
             believed=believed,
             residual=residual,
-            z={m: r / s for m, r in residual.items() if (s := spread(believed, m)) > 0},
+            z={m: r / s for m, r in residual.items() if (s := spread(believed, m, trial.std)) > 0},
             nearest=tuple(
                 Nearest(number=other.number, distance=distance, metrics=other.metrics)
                 for other, distance in nearest(spec, trial.parameters, near, MOST_NEAREST)

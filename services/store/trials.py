@@ -66,15 +66,6 @@ def changed_since(connection: Connection, study_id: str, seq: int) -> list[Trial
     return _records(connection, _of(study_id).where(TRIALS.c.seq > seq).order_by(TRIALS.c.number))
 
 
-def latest_finished(connection: Connection, study_id: str, most: int, before: int | None = None) -> list[TrialRecord]:
-    """The trials with an outcome that were made last (before number `before`), by number."""
-    open_states = [state.value for state in TrialState if not state.is_terminal]
-    query = _of(study_id).where(TRIALS.c.state.not_in(open_states)).order_by(TRIALS.c.number.desc()).limit(most)
-    if before is not None:
-        query = query.where(TRIALS.c.number < before)
-    return _records(connection, query)[::-1]
-
-
 def has_point(connection: Connection, study_id: str, point_key: str) -> bool:
     """Whether any trial of the study has this point."""
     query = select(TRIALS.c.number).where(TRIALS.c.study_id == study_id, TRIALS.c.point_key == point_key).limit(1)
