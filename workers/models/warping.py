@@ -13,6 +13,8 @@ Array = NDArray[np.float64]
 TINY = 1e-9
 LAMBDAS = (-2.0, 2.0)
 NO_CEILING = 1e9
+OFFSET = 1e-3
+"""Added before a Box-Cox bend, in units of the spread: a logarithm would otherwise blow up what is next to nothing into cliffs."""
 
 
 def kumaraswamy(x: Array, a: Array, b: Array) -> Array:
@@ -69,7 +71,7 @@ class Transform:
     def _prepare(self, values: Array) -> Array:
         clipped = np.minimum(values / self.unit, self.ceiling)
         if self.kind == "box-cox":
-            return np.asarray(np.maximum(clipped, TINY * self.spread) / self.spread)
+            return np.asarray(np.maximum(clipped / self.spread, 0.0) + OFFSET)
         return np.asarray((clipped - self.centre) / self.spread)
 
     def _bend(self, prepared: Array) -> Array:
@@ -93,7 +95,7 @@ class Transform:
         if self.kind == "yeo-johnson":
             prepared = yeo_johnson_inverse(bent, self.power)
         elif self.kind == "box-cox":
-            return np.asarray(box_cox_inverse(bent, self.power) * self.spread * self.unit)
+            return np.asarray((box_cox_inverse(bent, self.power) - OFFSET) * self.spread * self.unit)
         else:
             prepared = bent
         return np.asarray((prepared * self.spread + self.centre) * self.unit)
@@ -155,7 +157,7 @@ def bending(values: Array, base: Transform, kind: Literal["yeo-johnson", "box-co
     if kind == "box-cox":
         if clipped.min() <= 0:
             return None
-        spread, prepared = base.spread, clipped / base.spread
+        spread, prepared = base.spread, clipped / base.spread + OFFSET
         bend, logs = box_cox, np.log(prepared)
     else:
         spread, prepared = base.spread, (clipped - base.centre) / base.spread
