@@ -14,6 +14,7 @@ MOST_POINTS = 200
 FEWEST = 8
 HALF_WIDTHS = {50: 0.6744897501960817, 80: 1.2815515655446004, 95: 1.959963984540054}
 LEAST_STD = 1e-12
+LEAST_LEEWAY = 0.07
 
 Verdict = Literal["too few", "well calibrated", "overconfident", "underconfident"]
 
@@ -52,7 +53,7 @@ def calibrate(metric: str, rows: Sequence[tuple[int, float, float, float]]) -> C
 
     `log_score` is the mean log density of the told values, in the metric's own unit. Too few are fewer than 8.
     """
-    usable = [row for row in rows if all(map(math.isfinite, row[1:])) and row[2] >= 0]
+    usable = sorted(row for row in rows if all(map(math.isfinite, row[1:])) and row[2] >= 0)
     if not usable:
         return Calibration(metric=metric, count=0)
     mean, std, value = (np.array([row[i] for row in usable]) for i in (1, 2, 3))
@@ -62,7 +63,7 @@ def calibrate(metric: str, rows: Sequence[tuple[int, float, float, float]]) -> C
     score = -0.5 * z**2 - np.log(std) - 0.5 * math.log(2 * math.pi)
     points = tuple(
         Prediction(number=row[0], mean=row[1], std=row[2], value=row[3], z=float(s))
-        for row, s in sorted(zip(usable, z, strict=True), key=lambda pair: pair[0][0])
+        for row, s in zip(usable[-MOST_POINTS:], z[-MOST_POINTS:], strict=True)
     )
     return Calibration(
         metric=metric,
@@ -75,15 +76,18 @@ def calibrate(metric: str, rows: Sequence[tuple[int, float, float, float]]) -> C
         log_score=float(score.mean()),
         rank_correlation=_rank_correlation(mean, value),
         verdict=_verdict(inside[80], len(usable)),
-        predictions=points[-MOST_POINTS:],
+        predictions=points,
     )
 
 
 def _verdict(coverage: float, count: int) -> Verdict:
-    """By the 80 % interval, with two standard errors of leeway: the tails say little in short studies."""
+    """By the 80 % interval, with two standard errors of leeway: the tails say little in short studies.
+
+    The leeway never falls below 0.07: in long ones errors would be called out that nobody would notice.
+    """
     if count < FEWEST:
         return "too few"
-    leeway = 2.0 * math.sqrt(0.8 * 0.2 / count)
+    leeway = max(LEAST_LEEWAY, 2.0 * math.sqrt(0.8 * 0.2 / count))
     if coverage < 0.8 - leeway:
         return "overconfident"
     return "underconfident" if coverage > min(0.8 + leeway, 0.99) else "well calibrated"
@@ -93,7 +97,14 @@ def _rank_correlation(a: np.ndarray, b: np.ndarray) -> float | None:
     """Spearman's; None where one side is constant."""
     if len(a) < 3:
         return None
-    ranks = [np.unique(v, return_inverse=True)[1].astype(float) for v in (a, b)]
+    ranks = [_ranks(a), _ranks(b)]
     if any(r.std() == 0 for r in ranks):
         return None
     return float(np.corrcoef(ranks[0], ranks[1])[0, 1])
+
+
+def _ranks(values: np.ndarray) -> np.ndarray:
+    """(n,) ranks from 1; equal values share the mean of theirs."""
+    _, places, counts = np.unique(values, return_inverse=True, return_counts=True)
+    ranks: np.ndarray = (np.cumsum(counts) - (counts - 1) / 2)[places]
+    return ranks
