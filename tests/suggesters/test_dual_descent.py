@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from services.domain.sampling import generator
-from workers.models.dual_descent import DualDescent, Plan, checkpoints, learn, subset
+from workers.models.dual_descent import DualDescent, Plan, checkpoints, learn, solve, subset
 from workers.models.gaussian_process import GaussianProcess, Hyperparameters
 from workers.models.kernels import Kernel
 from workers.models.pathwise import Features, Path
@@ -190,6 +190,22 @@ def test_checkpoints_depend_on_the_number_alone() -> None:
     assert checkpoints(8192) == (8192, 8192)
     assert checkpoints(8200) == (8192, 8192)
     assert checkpoints(1) == (1, 1)
+
+
+@pytest.mark.parametrize("n", [256, 600])
+def test_a_kept_solution_changes_nothing_and_one_of_other_outcomes_is_not_used(n: int) -> None:
+    x, y, theta, kernel = problem(n)
+    plan = Plan(iterations=1500, batch=64)
+    lost, kept = solve(x, y, theta, kernel, draws, plan=plan, samples=2, features=128, device="cpu")
+    again, same = solve(x, y, theta, kernel, draws, plan=plan, samples=2, features=128, device="cpu", kept=kept)
+    assert same is kept
+    assert len(kept.solution) == checkpoints(n)[0]
+    assert np.array_equal(lost.solution, again.solution)
+    assert len(again.solution) == checkpoints(n)[1]
+    assert again.is_accepted
+    moved = replace(theta, noise=0.1)
+    _, other = solve(x, y, moved, kernel, draws, plan=plan, samples=2, features=128, device="cpu", kept=kept)
+    assert other.key != kept.key
 
 
 def test_an_accelerator_gives_the_cpus_result() -> None:

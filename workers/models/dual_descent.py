@@ -8,10 +8,11 @@ the posterior by the same solve with other right-hand sides (Wilson et al. 2020)
 
 from __future__ import annotations
 
+import hashlib
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -198,7 +199,7 @@ class DualDescent:
     def _descend(self, alpha: Tensor) -> Tensor:
         plan, n = self.plan, len(alpha)
         batch = min(plan.batch, n)
-        share = plan.averaging or min(1.0, 100.0 / plan.iterations)
+        share = plan.averaging or min(1.0, 100.0 / max(1, plan.iterations))
         rng, order = self._draws("batches"), np.zeros(0, dtype=np.int64)
         velocity, average = torch.zeros_like(alpha), alpha.clone()
         kept = (alpha.clone(), average.clone())
@@ -299,3 +300,48 @@ class Drawn:
         """(m,) and (m, d)."""
         value, gradient = self.process.path_with_gradient(self.place, points)
         return -value, -gradient
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """What a state saves: the solution at the cold checkpoint, and of what it is the solution."""
+
+    key: str
+    solution: Array
+
+
+def solve(
+    x: Array, y: Array, theta: Hyperparameters, kernel: Kernel, draws: Draws, *, kept: Kept | None = None, **fields: Any
+) -> tuple[DualDescent, Kept]:
+    """The process of the first `checkpoints(n)[1]` outcomes, by way of the solution for the first `checkpoints(n)[0]`.
+
+    The result is the same whether that solution was kept or lost.
+
+    Args:
+        x: (n, d) in told order; y: (n,) targets. Their transform, and theta, must come from the first `checkpoints(n)[0]`
+            outcomes alone: what is kept would otherwise be the solution of another problem.
+        kept: of an earlier call; one of other outcomes is found again.
+        fields: the other arguments of `DualDescent`, with `fixed_noise` of all n.
+    """
+    cold, warm = checkpoints(len(x))
+    noise = fields.pop("fixed_noise", None)
+
+    def some(n: int) -> Array | None:
+        return None if noise is None else noise[:n]
+
+    plan = fields.pop("plan", None) or Plan()
+    digest = hashlib.blake2b(repr((kernel.shape, plan, fields.get("samples"))).encode(), digest_size=12)
+    numbers = np.array([theta.noise, theta.mean, theta.output_scale])
+    optional = (noise if noise is None else noise[:cold], theta.warp)
+    for part in (x[:cold], y[:cold], theta.lengthscales, numbers, *(p for p in optional if p is not None)):
+        digest.update(np.ascontiguousarray(part).tobytes())
+    key = digest.hexdigest()
+    if kept is None or kept.key != key:
+        first = DualDescent(x[:cold], y[:cold], theta, kernel, draws, fixed_noise=some(cold), plan=plan, **fields)
+        kept = Kept(key, first.solution)
+    if warm == cold:
+        plan = replace(plan, iterations=0)
+    found = DualDescent(
+        x[:warm], y[:warm], theta, kernel, draws, fixed_noise=some(warm), start=kept.solution, plan=plan, **fields
+    )
+    return found, kept
