@@ -92,6 +92,11 @@ def test_trials_are_enqueued_told_listed_and_exported(run: Run, study: str, tmp_
     assert "completed" in run("trial", "list", study, "--state", "completed").stdout
     assert "none" in run("trial", "list", study, "--state", "failed").stderr
     assert json.loads(run("study", "best", study, "-o", "json").stdout)[0]["number"] == 1
+    found = json.loads(run("study", "diagnose", study, "-o", "json").stdout)
+    assert [c["predictions"] for c in found["calibration"]] == [[]]
+    table = run("study", "diagnose", study).stdout
+    assert found["limits"][0]["kind"] in table
+    assert "predictions" not in table
     assert run("study", "export", study, "--format", "csv").stdout.splitlines()[1].startswith("1,completed")
     run("study", "export", study, "--to", str(tmp_path / "trials.json"))
     assert json.loads((tmp_path / "trials.json").read_text())[0]["number"] == 1

@@ -329,6 +329,10 @@ async def test_the_same_with_asyncio(server: Server) -> None:
         assert (counts["completed"], counts["pruned"], counts["failed"]) == (10, 1, 1)
         told = [t.metrics["loss"] async for t in study.list_trials(state="completed")]
         assert (await study.best).metrics["loss"] == min(told)
+        found = await study.diagnose()
+        assert (found["trials"], found["model"]) == (12, None)
+        with asktell.Client(server.url) as other:
+            assert other.study(study.name).diagnose() == found
 
 
 async def test_a_cancelled_loop_hands_its_trials_back(server: Server) -> None:

@@ -44,6 +44,33 @@ def test_a_study_reads_the_same_over_both(client: asktell.Client, server: Server
         assert client.suggesters() == rest.suggesters()
 
 
+def test_a_model_is_diagnosed_the_same_over_both(client: asktell.Client, server: Server) -> None:
+    study = create(client, suggester="gp", max_trials=13, seed=3)
+    points = [{"x": 0.1 * i, "n": 1 + i % 9, "kind": 1} for i in range(1, 11)]
+    study.import_trials([{"parameters": p, "metrics": {"loss": p["x"] + p["n"]}} for p in points])
+    for _ in range(3):
+        (trial,) = study.ask(wait_seconds=30)
+        trial.tell(loss=trial.parameters["x"] + trial.parameters["n"])
+    with asktell.Client(server.url) as rest:
+        found, receipt = rest.study(study.name).diagnose(), rest.study(study.name).trial(13).receipt()
+        assert study.diagnose() == found
+        assert study.trial(13).receipt() == receipt
+        assert (study.infeasible_suspected, rest.study(study.name).infeasible_suspected) == (None, None)
+    (calibration,) = found["calibration"]
+    assert (calibration["metric"], calibration["count"], calibration["verdict"]) == ("loss", 3, "too few")
+    assert [p["number"] for p in calibration["predictions"]] == [11, 12, 13]
+    assert set(found["model"]["importances"]) == set(found["model"]["lengthscales"]) == set(SPACE)
+    assert sum(found["model"]["importances"].values()) == pytest.approx(1.0)
+    assert "budget" in {limit["kind"] for limit in found["limits"]}
+    last = calibration["predictions"][-1]
+    assert receipt["residual"]["loss"] == pytest.approx(last["value"] - last["mean"])
+    assert receipt["z"]["loss"] == pytest.approx(last["z"])
+    assert len(receipt["nearest"]) == 5
+    distances = [near["distance"] for near in receipt["nearest"]]
+    assert distances == sorted(distances)
+    assert set(receipt["nearest"][0]["metrics"]) == {"loss"}
+
+
 def test_the_loop_runs(client: asktell.Client) -> None:
     study = create(client, max_trials=8)
     study.optimize(lambda p: p["x"] * p["n"], parallel=3, progress=False)

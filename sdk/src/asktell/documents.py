@@ -135,6 +135,11 @@ class StudyFields:
         return self.data.get("state_reason")
 
     @property
+    def infeasible_suspected(self) -> Json | None:
+        """The suggester's verdict that no point keeps the constraints: `trial`, `evidence`, `at`; None while it holds none."""
+        return self.data.get("infeasible_suspected")
+
+    @property
     def parameters(self) -> list[Json]:
         """The search space."""
         return list(self.data["parameters"])

@@ -73,7 +73,7 @@ def test_the_document_names_every_path_of_the_contract(server: Server) -> None:
     paths = httpx.get(server.url + "/openapi.json").json()["paths"]
     study, trial = "/v1/studies/{study}", "/v1/studies/{study}/trials/{number}"
     promised = {
-        "/v1/studies", study, *(f"{study}:{verb}" for verb in ("pause", "resume", "complete")), f"{study}/trials",
+        "/v1/studies", study, *(f"{study}:{verb}" for verb in ("pause", "resume", "complete", "diagnose")), f"{study}/trials",
         f"{study}/trials:ask", f"{study}/trials:tell", f"{study}/best", f"{study}/events", f"{study}/export", trial,
         *(f"{trial}:{verb}" for verb in ("tell", "report", "receipt", "heartbeat", "cancel", "release")),
         "/v1/operations/{id}", "/v1/suggesters", "/v1/suggesters/{name}",
