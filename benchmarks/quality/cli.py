@@ -8,9 +8,10 @@ import os
 import signal
 import sys
 import time
+from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 from . import report, text
 from .execute import RunFailed, run
@@ -21,6 +22,8 @@ from .store import Store
 RESULTS = ROOT / "benchmarks" / "results"
 DEFAULT_SOLVERS = ["asktell:auto", *CHEAP, "ax", "hebo"]
 SLOW_SEEDS = 2
+Run: TypeAlias = tuple[Solver, Problem, int, int]
+"""Solver, problem, seed, budget."""
 
 
 def parser() -> argparse.ArgumentParser:
@@ -75,11 +78,11 @@ def seeds_of(value: str, default: int) -> list[int]:
     return [int(v) for v in value.split(",")] if "," in value else list(range(int(value)))
 
 
-def planned(options: argparse.Namespace, solvers: list[Solver]) -> list[tuple[Solver, Problem, int, int]]:
+def planned(options: argparse.Namespace, solvers: list[Solver]) -> list[Run]:
     """The runs that are asked for: solver, problem, seed, budget; seed by seed, so that a part of them can be compared."""
     problems = chosen(listed(options.problems), listed(options.groups), options.quick)
     seeds = seeds_of(options.seeds, 2 if options.quick else 5)
-    found: dict[Any, tuple[Solver, Problem, int, int]] = {}
+    found: dict[Any, Run] = {}
     for seed in seeds:
         for solver in solvers:
             for problem in problems:
@@ -131,7 +134,7 @@ def _clock(seconds: float) -> str:
     return f"{int(seconds // 3600)}:{int(seconds % 3600 // 60):02d}:{int(seconds % 60):02d}"
 
 
-def work(runs: list[tuple[Solver, Problem, int, int]], store: Store, jobs: int, limit: float) -> list[str]:
+def work(runs: list[Run], store: Store, jobs: int, limit: float) -> list[str]:
     """Do the runs and append them; returns what failed."""
     done = store.done()
     todo = [r for r in runs if (r[0].name, r[0].label, r[1].name, r[2], r[3]) not in done]
@@ -140,24 +143,38 @@ def work(runs: list[tuple[Solver, Problem, int, int]], store: Store, jobs: int, 
     if not todo:
         return failed
     progress = Progress(len(todo))
+
+    def finished(solver: Solver, problem: Problem, seed: int, row: dict[str, Any]) -> None:
+        what = f"{solver.name} {problem.name} seed {seed}"
+        if "failed" in row:
+            failed.append(f"{what}: {row['failed'].strip().splitlines()[-1]}")
+            what += " FAILED"
+        else:
+            store.add(row)
+        progress.step(what)
+
+    try:
+        if jobs == 1:
+            for solver, problem, seed, budget in todo:
+                finished(solver, problem, seed, _work(solver, problem.name, seed, budget, limit))
+        else:
+            _in_processes(todo, jobs, limit, finished)
+    except KeyboardInterrupt:
+        print("\nstopped; the same command goes on from here", file=sys.stderr)
+        raise
+    return failed
+
+
+def _in_processes(todo: list[Run], jobs: int, limit: float, finished: Callable[..., None]) -> None:
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(jobs, mp_context=context, initializer=_ignore_interrupts) as pool:
         futures = {pool.submit(_work, s, p.name, seed, b, limit): (s, p, seed) for s, p, seed, b in todo}
         try:
             for future in as_completed(futures):
-                solver, problem, seed = futures[future]
-                row, what = future.result(), f"{solver.name} {problem.name} seed {seed}"
-                if "failed" in row:
-                    failed.append(f"{what}: {row['failed'].strip().splitlines()[-1]}")
-                    what += " FAILED"
-                else:
-                    store.add(row)
-                progress.step(what)
+                finished(*futures[future], future.result())
         except KeyboardInterrupt:
             pool.shutdown(wait=False, cancel_futures=True)
-            print("\nstopped; the same command goes on from here", file=sys.stderr)
             raise
-    return failed
 
 
 def reported(options: argparse.Namespace, store: Store, solvers: list[str]) -> dict[str, Any]:

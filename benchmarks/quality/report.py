@@ -16,6 +16,7 @@ Place = tuple[str, int, int]
 """Problem, seed, budget: what runs are paired by."""
 SHARES = (0.25, 0.5, 1.0)
 SAME = 1e-6
+NOTHING = -2.0
 COVERED = 0.8
 
 
@@ -25,8 +26,8 @@ class Scores:
 
     Attributes:
         group: of the problem.
-        gaps: by solver, the share of the way from the best of the start to the reference that was gone, after each trial of the
-            budget (the whole curve).
+        gaps: by solver and after each trial of the budget, the share of the way from the best of the start to the reference that
+            was gone: at most 1, below 0 where noise led astray, `NOTHING` while nothing was feasible.
     """
 
     group: str
@@ -106,13 +107,9 @@ def _gaps(runs: list[Row]) -> dict[str, list[float]]:
     way = start - reference
 
     def gap(value: float | None) -> float:
-        return 0.0 if value is None else min(max((start - value) / way, 0.0), 1.0)
+        return NOTHING if value is None else min(max((start - value) / way, -1.0), 1.0)
 
-    worst = {r["who"]: [v is None for v in r["trace"]] for r in runs}
-    return {
-        r["who"]: [-1e-3 if worst[r["who"]][i] else gap(v) for i, v in enumerate(r["trace"])]
-        for r in runs
-    }  # fmt: skip
+    return {r["who"]: [gap(v) for v in r["trace"]] for r in runs}
 
 
 def ranks(values: Mapping[str, float]) -> dict[str, float]:
@@ -171,7 +168,7 @@ def _table(scores: Sequence[Scores], core: set[str]) -> dict[str, Any]:
         return found
     by_instance = [ranks({who: s.at(who, 1.0) for who in core}) for s in scores]
     for who in core:
-        gaps = {f"{share:.0%}": sum(max(s.at(who, share), 0) for s in scores) / len(scores) for share in SHARES}
+        gaps = {f"{share:.0%}": sum(max(s.at(who, share), 0.0) for s in scores) / len(scores) for share in SHARES}
         rank = sum(r[who] for r in by_instance) / len(scores)
         found["solvers"][who] = {"rank": rank, "gap": gaps}
     found["solvers"] = dict(sorted(found["solvers"].items(), key=lambda item: item[1]["rank"]))
@@ -201,12 +198,11 @@ def summary(rows: Sequence[Row], *, against: str = "asktell:auto") -> dict[str, 
             continue
         found["groups"][group] = table(scores)
         present = found["groups"][group]["solvers"]
-        found["few"][group] = {
-            who: shared_with(scores, who)
-            for who in everyone
-            if who not in present and any(who in s.gaps for s in scores)
-        }
-    found["all"] = table(list(places.values()))
+        few = [who for who in everyone if who not in present and any(who in s.gaps for s in scores)]
+        found["few"][group] = {who: shared_with(scores, who) for who in few}
+    whole = list(places.values())
+    found["all"] = table(whole)
+    found["few"]["all"] = {who: shared_with(whole, who) for who in everyone if who not in found["all"]["solvers"]}
     ours = [who for who in everyone if who.startswith("asktell:")] or [against]
     for a in ours:
         found["duels"][a] = {b: duel(places.values(), a, b) for b in everyone if b != a}
@@ -217,4 +213,9 @@ def summary(rows: Sequence[Row], *, against: str = "asktell:auto") -> dict[str, 
     for name in dict.fromkeys(place[0] for place in places):
         found["problems"][name] = table([s for place, s in places.items() if place[0] == name])
     found["seconds"] = seconds(rows)
+    found["instances"] = [
+        {"problem": place[0], "seed": place[1], "budget": place[2], "group": s.group,
+         "gaps": {who: [round(s.at(who, share), 6) for share in SHARES] for who in sorted(s.gaps)}}
+        for place, s in sorted(places.items())
+    ]  # fmt: skip
     return found

@@ -39,7 +39,7 @@ SHEKEL_C = np.array(
         [4, 1, 8, 6, 7, 9, 3, 1, 2, 3.6],
     ]
 ).T
-SHEKEL_OPTIMUM = np.array([4.00074653, 4.00059293, 3.99966340, 3.99950981])
+SHEKEL_OPTIMUM = np.array([4.00074687, 3.99950948, 4.00074687, 3.99950948])
 
 
 def rotation(rng: np.random.Generator, d: int) -> Array:

@@ -47,6 +47,8 @@ def markdown(found: dict[str, Any], *, with_problems: bool = False) -> str:
             lines += standing(f"{group}, what {who} ran", few)
     if len(found["groups"]) > 1:
         lines += standing("all groups", found["all"])
+        for who, few in found["few"]["all"].items():
+            lines += standing(f"all groups, what {who} ran", few)
     for who, entries in found["duels"].items():
         lines += duels(who, entries, "wins per pair, all groups")
     if with_problems:
