@@ -35,6 +35,7 @@ CLIMBS = 4
 PENALTY = 10.0
 MOST_INPUTS = 100
 LARGEST = 1e100
+GROWTH = 0.1
 
 
 class GoucbOptions(Document):
@@ -43,8 +44,8 @@ class GoucbOptions(Document):
     initial_trials: int | None = Field(
         default=None, ge=2, le=10_000, description="Uniform points; max(5, 2d) if absent."
     )
-    beta: float = Field(default=0.1, ge=0, le=1e6, description="Squared radius of the ball: how much to explore.")
-    ridge: float = Field(default=1.0, gt=0, le=1e6, description="λ: how firmly parameters are held to the fit.")
+    beta: float = Field(default=1e-3, ge=0, le=1e6, description="Squared radius of the ball: how much to explore.")
+    ridge: float = Field(default=0.01, gt=0, le=1e6, description="λ: how firmly parameters are held to the fit.")
 
 
 class Inputs:
@@ -78,7 +79,7 @@ class Belief:
 
 
 class Goucb:
-    """Fits whenever the outcomes have doubled, adds outcomes in between, maximises optimism."""
+    """Fits whenever the outcomes have grown by a tenth, adds outcomes in between, maximises optimism."""
 
     def __init__(self, problem: Problem, options: GoucbOptions, blob: Blob | None) -> None:
         self._problem, self._options = problem, options
@@ -102,8 +103,8 @@ class Goucb:
         """The objective's model, then one for each bound of the constraints; [] while there are too few outcomes."""
         told = [t for t in history.finished if t.state in (TrialState.COMPLETED, TrialState.INFEASIBLE)]
         checkpoint = self._initial
-        while checkpoint * 2 <= len(told):
-            checkpoint *= 2
+        while _following(checkpoint) <= len(told):
+            checkpoint = _following(checkpoint)
         if len(told) < checkpoint or sum(t.state is TrialState.COMPLETED for t in told[:checkpoint]) < 2:
             return []
         rows = self._inputs.of(self._codec.encode_many([t.parameters for t in told]))
@@ -266,6 +267,11 @@ class Goucb:
             return None
         weights = np.array([b.weights for b in self._beliefs])
         return Blob(version=VERSION, document={"digest": self._digest}, arrays={"weights": weights})
+
+
+def _following(checkpoint: int) -> int:
+    """How many outcomes bring the next fit."""
+    return checkpoint + max(1, int(GROWTH * checkpoint))
 
 
 def _targets(history: History, told: Sequence[Observation], checkpoint: int) -> Array:
