@@ -208,12 +208,12 @@ def log_evidence(
     theta = _theta(vector, d)
     parts: list[tuple[int, ...]] = [*edges, *((i,) for i in isolated(d, edges))]
     covariance = np.eye(n) * theta.noise
-    kept: list[tuple[tuple[int, ...], Array]] = []
+    kept: list[tuple[tuple[int, ...], list[Array], Array]] = []
     for part in parts:
-        r2 = sum(_differences(x[:, j], x[:, j], bool(categorical[j])) / theta.lengthscales[j] ** 2 for j in part)
-        k = theta.amplitude(part) * np.exp(-0.5 * np.asarray(r2))
+        scaled = [_differences(x[:, j], x[:, j], bool(categorical[j])) / theta.lengthscales[j] ** 2 for j in part]
+        k = theta.amplitude(part) * np.exp(-0.5 * (scaled[0] if len(part) == 1 else scaled[0] + scaled[1]))
         covariance += k
-        kept.append((part, k))
+        kept.append((part, scaled, k))
     lower, _ = cholesky(covariance)
     inverse_lower = inverse_of_lower(lower)
     inverse = inverse_lower.T @ inverse_lower
@@ -222,13 +222,12 @@ def log_evidence(
     value = float(-0.5 * residual @ alpha - np.log(np.diag(lower)).sum() - 0.5 * n * math.log(2 * math.pi))
     spread = np.outer(alpha, alpha) - inverse
     gradient = np.zeros_like(vector)
-    for part, k in kept:
+    for part, scaled, k in kept:
         weights = spread * k
         total = 0.5 * float(weights.sum())
         square = float((theta.scales[list(part)] ** 2).sum())
-        for j in part:
-            away = _differences(x[:, j], x[:, j], bool(categorical[j]))
-            gradient[j] += 0.5 * float((weights * away).sum()) / theta.lengthscales[j] ** 2
+        for j, away in zip(part, scaled, strict=True):
+            gradient[j] += 0.5 * float(np.vdot(weights, away))
             gradient[d + j] += total * theta.scales[j] ** 2 / square
     gradient[2 * d] = 0.5 * theta.noise * float(np.trace(spread))
     gradient[2 * d + 1] = float(alpha.sum())

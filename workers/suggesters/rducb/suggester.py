@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -79,17 +79,36 @@ class Series:
     """A quantity that is modelled: the objective, a constraint, or whether there is a value at all.
 
     Attributes:
-        name: of the quantity; x: (n, d) and y: (n,) in told order, targets.
+        name: of the quantity; x: (n, d) rows and told: (n,) values, in told order; make: values to targets.
         weight: of its confidence bound in what is minimised.
         unit, centre: of a target, in the metric's own.
     """
 
     name: str
     x: Array
-    y: Array
+    told: Array
+    make: Callable[[Array], Array]
     weight: float
     unit: float = 1.0
     centre: float = 0.0
+
+    @property
+    def y(self) -> Array:
+        """(n,) targets."""
+        return self.make(self.told)
+
+
+def _standardised(raw: Array) -> Array:
+    return standardising(raw, OUTLIER)(raw)
+
+
+def _scaled(column: Array) -> Array:
+    """Over the root mean square: the sign stays."""
+    return np.asarray(column / max(float(np.sqrt((column**2).mean())), 1e-12))
+
+
+def _as_told(column: Array) -> Array:
+    return column
 
 
 class Rducb:
@@ -143,23 +162,24 @@ class Rducb:
         if not history.spec.constraints and np.ptp(transform(raw)) == 0:
             return None
         x, unit = self._of(done), transform.unit * transform.spread
-        found = [Series("objective", x, transform(raw), 1.0, unit, transform.centre * transform.unit)]
+        found = [Series("objective", x, raw, _standardised, 1.0, unit, transform.centre * transform.unit)]
         violations = np.array([history.violations(t) for t in done]).reshape(len(done), -1)
         violations = np.sign(violations) * np.log1p(np.abs(violations))
         step = self._options.dual_step
         for j, column in enumerate(violations.T):
-            scaled = column / max(float(np.sqrt((column**2).mean())), 1e-12)
-            found.append(Series(f"constraint {j}", x, scaled, multiplier(scaled.tolist(), step)))
+            weight = multiplier(_scaled(column).tolist(), step)
+            found.append(Series(f"constraint {j}", x, column, _scaled, weight))
         if len(told) > len(done):
             barren = np.array([t.state is TrialState.INFEASIBLE for t in told])
             weight = multiplier(np.where(barren, 1.0, -SAFE_CREDIT).tolist(), step)
-            found.append(Series("feasibility", self._of(told), np.where(barren, 1.0, -1.0), weight))
+            found.append(Series("feasibility", self._of(told), np.where(barren, 1.0, -1.0), _as_told, weight))
         return found
 
     def _fit(self, series: Series) -> AdditiveTheta:
-        c = checkpoint(len(series.y))
-        part = chosen(series.y[:c], MOST_FITTED)
-        x, y = series.x[part], series.y[part]
+        c = checkpoint(len(series.told))
+        targets = series.make(series.told[:c])
+        part = chosen(targets, MOST_FITTED)
+        x, y = series.x[part], targets[part]
         digest = hashlib.blake2b(series.name.encode(), digest_size=12)
         digest.update(np.ascontiguousarray(x).tobytes() + np.ascontiguousarray(y).tobytes())
         key = digest.hexdigest()
@@ -185,7 +205,7 @@ class Rducb:
     def _modelled(self, batch: _Batch, series: list[Series]) -> Suggestion | None:
         rng = self._problem.generator(batch.next_number, "rducb")
         edges = self._forest(rng)
-        step = len(series[0].y) - self._options.initial_trials + 1
+        step = len(series[0].told) - self._options.initial_trials + 1
         beta = 0.5 * math.log(2 * max(1, step)) if self._options.beta is None else self._options.beta
         try:
             models = [(s.weight, self._process(s, edges, batch)) for s in series]
@@ -211,8 +231,9 @@ class Rducb:
 
     def _process(self, series: Series, edges: Edges, batch: _Batch) -> AdditiveProcess:
         """The model, pending points being believed to bring their posterior means."""
-        kept = chosen(series.y, MOST_MODELLED)
-        x, y, theta = series.x[kept], series.y[kept], self._fit(series)
+        targets = series.y
+        kept = chosen(targets, MOST_MODELLED)
+        x, y, theta = series.x[kept], targets[kept], self._fit(series)
         process = AdditiveProcess(x, y, theta, edges, self._categorical)
         pending = self._of(batch.history.pending)
         if batch.given:
@@ -267,7 +288,7 @@ class Rducb:
             "bound": value,
             "multipliers": {s.name: s.weight for s in series[1:]},
             "model": {
-                "n": len(first.y),
+                "n": len(first.told),
                 "edges": [[names[i], names[j]] for i, j in edges[:50]],
                 "lengthscales": dict(zip(names[:50], map(float, process.theta.lengthscales), strict=False)),
                 "noise": process.theta.noise,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -208,16 +208,21 @@ def believe(
     kept = _kept(trials, rows, order)
     x = rows.of([trials[i] for i in kept])
 
-    def process(name: str, y: Array, known_noise: Array | None) -> GaussianProcess:
+    def process(name: str, targets_of: Callable[[int], Array], known_noise: Array | None) -> GaussianProcess:
         c = checkpoint(len(trials))
-        part = _chosen(y[:c], total[:c])
+        fitted = targets_of(c)
+        part = _chosen(fitted, total[:c])
         some = None if known_noise is None else known_noise[part]
-        theta = fits.of(name, rows.of([trials[i] for i in part]), y[part], kernel, some)
+        theta = fits.of(name, rows.of([trials[i] for i in part]), fitted[part], kernel, some)
+        y = targets_of(len(trials))
         return GaussianProcess(x, y[kept], theta, kernel, None if known_noise is None else known_noise[kept])
 
-    objective = process("objective", targets, noise)
-    scaled = violations / np.maximum(np.sqrt((violations**2).mean(0)), 1e-12)
-    constraints = tuple(process(f"constraint {j}", scaled[:, j], None) for j in range(scaled.shape[1]))
+    has_constraints = violations.shape[1] > 0
+    objective = process("objective", lambda n: _targets(raw[:n], transform, has_constraints=has_constraints)[0], noise)
+    constraints = tuple(
+        process(f"constraint {j}", lambda n, column=column: _scaled(column[:n]), None)  # type: ignore[misc]
+        for j, column in enumerate(violations.T)
+    )
     centre = int(order[0])
     if is_noisy:
         least = np.flatnonzero(total[kept] <= total[centre])
@@ -228,6 +233,11 @@ def believe(
         objective, constraints, model, evaluable, rows.of([trials[centre]])[0], trials[centre].number, x,
         np.column_stack([targets[places], raw[places]]),
     )  # fmt: skip
+
+
+def _scaled(column: Array) -> Array:
+    """A constraint's values over their root mean square: the sign stays."""
+    return np.asarray(column / max(float(np.sqrt((column**2).mean())), 1e-12))
 
 
 def _targets(raw: Array, transform: str, *, has_constraints: bool) -> tuple[Array, float]:
