@@ -188,9 +188,9 @@ def test_suggestions_of_one_call_are_those_of_many() -> None:
 
 
 def test_it_goes_far_below_quasi_random_search_in_twenty_dimensions() -> None:
-    ours = minimise("turbo", ackley, 90, 0, 20, initial_trials=30)
-    even = minimise("sobol", ackley, 90, 0, 20)
-    assert ours < even - 2
+    ours = minimise("turbo", ackley, 70, 0, 20, initial_trials=20)
+    even = minimise("sobol", ackley, 280, 0, 20)
+    assert ours < even - 1
 
 
 def test_it_finds_the_feasible_corner_under_measured_constraints() -> None:
