@@ -10,7 +10,6 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -52,6 +51,9 @@ class Coordinate:
 class Codec:
     """A space as the unit cube.
 
+    Attributes:
+        coordinates: the columns; slices: each parameter's columns.
+
     Args:
         space: all its parameters must be `ENCODABLE`.
 
@@ -59,34 +61,53 @@ class Codec:
         ValueError: a parameter has no numeric code (tokens, permutation, text).
     """
 
+    encodable = ENCODABLE
+
     def __init__(self, space: Space) -> None:
         self.space = space
-        foreign = [p.name for p in space.parameters if p.type not in ENCODABLE]
+        foreign = [p.name for p in space.parameters if p.type not in self.encodable]
         if foreign:
             raise ValueError(f"parameter {foreign[0]!r} has no numeric code")
-        self.coordinates: tuple[Coordinate, ...] = tuple(c for p in space.parameters for c in _coordinates(p))
+        blocks = [self._coordinates(p) for p in space.parameters]
+        self.coordinates: tuple[Coordinate, ...] = tuple(c for block in blocks for c in block)
+        ends = np.cumsum([len(block) for block in blocks]).tolist()
+        names = [p.name for p in space.parameters]
+        self.slices: dict[str, slice] = {
+            name: slice(end - len(block), end) for name, block, end in zip(names, blocks, ends, strict=True)
+        }
 
     @property
     def dimensions(self) -> int:
         """How many coordinates there are."""
         return len(self.coordinates)
 
-    @cached_property
-    def slices(self) -> dict[str, slice]:
-        """Each parameter's columns."""
-        found, start = {}, 0
-        for parameter in self.space.parameters:
-            width = parameter.length if isinstance(parameter, VectorParameter) else 1
-            found[parameter.name] = slice(start, start + width)
-            start += width
-        return found
+    @property
+    def groups(self) -> NDArray[np.int64]:
+        """(d,) which lengthscale each column shares: its own here."""
+        return np.arange(self.dimensions)
+
+    def _coordinates(self, parameter: Parameter) -> list[Coordinate]:
+        if isinstance(parameter, VectorParameter):
+            return [Coordinate(parameter, None, False, item) for item in range(parameter.length)]
+        return [Coordinate(parameter, parameter.size, isinstance(parameter, CategoricalParameter))]
+
+    def _to_unit(self, parameter: Parameter, value: Any) -> Array | float:
+        return to_unit(parameter, value)
+
+    def _from_unit(self, parameter: Parameter, unit: Array) -> Any:
+        return from_unit(parameter, unit)
+
+    def _snapped(self, parameter: Parameter, columns: Array) -> Array:
+        """(n, w) coordinates of the values that a parameter's columns stand for."""
+        levels = None if isinstance(parameter, VectorParameter) else parameter.size
+        return columns if levels is None else _snapped(parameter, columns, levels)
 
     def encode(self, point: Mapping[str, Any]) -> Array:
         """A point as (d,) coordinates: the centres of cells for discrete ones, 0.5 for inactive ones."""
         row = np.full(self.dimensions, 0.5)
         for parameter in self.space.parameters:
             if parameter.name in point:
-                row[self.slices[parameter.name]] = to_unit(parameter, point[parameter.name])
+                row[self.slices[parameter.name]] = self._to_unit(parameter, point[parameter.name])
         return row
 
     def encode_many(self, points: Sequence[Mapping[str, Any]]) -> Array:
@@ -106,7 +127,7 @@ class Codec:
         found: Point = {}
         for parameter in self.space.ordered:
             if self.space.is_active(parameter, found):
-                found[parameter.name] = from_unit(parameter, unit[self.slices[parameter.name]])
+                found[parameter.name] = self._from_unit(parameter, unit[self.slices[parameter.name]])
         return self.space.sorted(found)
 
     def snap(self, row: Array) -> Array:
@@ -116,9 +137,9 @@ class Codec:
     def snap_many(self, rows: Array) -> Array:
         """(n, d): `snap` of each row."""
         found = np.clip(rows, 0.0, 1.0)
-        for j, coordinate in enumerate(self.coordinates):
-            if coordinate.levels is not None:
-                found[:, j] = _snapped(coordinate.parameter, found[:, j], coordinate.levels)
+        for parameter in self.space.parameters:
+            columns = self.slices[parameter.name]
+            found[:, columns] = self._snapped(parameter, found[:, columns])
         active = np.ones(found.shape, dtype=bool)
         for parameter in self.space.ordered:
             columns = self.slices[parameter.name]
@@ -129,13 +150,6 @@ class Codec:
                 active[:, columns] &= fits[:, None]
         found[~active] = 0.5
         return found
-
-
-def _coordinates(parameter: Parameter) -> list[Coordinate]:
-    if isinstance(parameter, VectorParameter):
-        return [Coordinate(parameter, None, False, item) for item in range(parameter.length)]
-    levels = parameter.size
-    return [Coordinate(parameter, levels, isinstance(parameter, CategoricalParameter))]
 
 
 def to_unit(parameter: Parameter, value: Any) -> Array | float:

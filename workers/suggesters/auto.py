@@ -2,7 +2,7 @@
 
 The policy in one look (`choose`):
 
-- texts beside whatever else: `random`, which draws them (methods for text come with their own suggesters).
+- texts, or sequences too long to model, beside whatever else: `random`, which draws them (methods for text come with their own suggesters).
 - over 1000 dimensions: `sobol` where nothing else serves, for no model here would learn anything in time.
 - over 300 dimensions, numbers only, one goal, no constraints: `cmaes` with scales alone.
 - over 100 dimensions, or over 2000 told trials, one goal: `turbo`.
@@ -17,7 +17,6 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from services.domain.codec import ENCODABLE
 from services.domain.history import History
 from services.domain.study import StudySpec
 from services.domain.suggester import (
@@ -92,12 +91,16 @@ def dimensions(spec: StudySpec) -> int:
 
 def choose(spec: StudySpec, history: History) -> tuple[str, str]:
     """The suggester for a study with this history, and why: a pure function of both."""
-    foreign = sorted({p.type for p in spec.parameters} - ENCODABLE)
+    from workers.models.sequence_codec import SEQUENCES, SequenceCodec, too_long
+
+    foreign = sorted({p.type for p in spec.parameters} - SequenceCodec.encodable)
     if foreign:
         return "random", f"parameters of type {foreign[0]} are drawn"
+    if too_long(spec):
+        return "random", "sequences this long are drawn"
     d, n = dimensions(spec), len(history.completed)
     plain = all(p.type in ("float", "int", "vector") and not p.when for p in spec.parameters)
-    single = len(spec.objectives) == 1
+    single = len(spec.objectives) == 1 and not any(p.type in SEQUENCES for p in spec.parameters)
     if single and plain and not spec.constraints and d > MOST_CORRELATED:
         return "cmaes", f"{d} dimensions are many for a model of everything"
     if d > MOST_DIMENSIONS:

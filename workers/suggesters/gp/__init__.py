@@ -44,12 +44,13 @@ class GpOptions(Document):
 
 
 def _refuse(spec: StudySpec, _: GpOptions) -> list[FieldError]:
+    from workers.models.sequence_codec import too_long
+
     d = sum(getattr(p, "length", 1) for p in spec.parameters)
-    return (
-        [FieldError("/parameters", f"gp serves up to {MOST_DIMENSIONS} coordinates, not {d}")]
-        if d > MOST_DIMENSIONS
-        else []
-    )
+    problems = [FieldError(f"/parameters/{place}", f"gp: {message}") for place, message in too_long(spec)]
+    if d > MOST_DIMENSIONS:
+        problems.append(FieldError("/parameters", f"gp serves up to {MOST_DIMENSIONS} coordinates, not {d}"))
+    return problems
 
 
 def _create(problem: Problem, options: GpOptions, blob: Blob | None) -> Suggester:
@@ -62,7 +63,7 @@ SPEC = Spec(
     name="gp",
     summary="Bayesian optimisation: a Gaussian process and log expected improvement, for mixed spaces with constraints.",
     reference="Ament et al. 2023, Unexpected Improvements to Expected Improvement; Hvarfner, Hellsten, Nardi 2024",
-    honours=Honours(types=ENUMERABLE | {"vector"}, max_objectives=10, examples=True),
+    honours=Honours(types=ENUMERABLE | {"vector", "tokens", "permutation"}, max_objectives=10, examples=True),
     options=GpOptions,
     create=_create,
     refuse=_refuse,

@@ -9,9 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from services.domain.codec import Codec
-from services.domain.sampling import draw_many, unused
+from services.domain.sampling import draw_any, draw_many, unused
 from services.domain.space import Point, point_key
 from workers.models.ascent import climb
+from workers.models.sequence_codec import SEQUENCES
 
 Array = NDArray[np.float64]
 Mask = NDArray[np.bool_]
@@ -109,7 +110,9 @@ def screen(codec: Codec, incumbents: Array, count: int, rng: np.random.Generator
     from scipy.stats import qmc
 
     d = codec.dimensions
-    if d <= 1000:
+    if any(p.type in SEQUENCES for p in codec.space.parameters):
+        rows = codec.encode_many([draw_any(codec.space, rng) for _ in range(count)])
+    elif d <= 1000:
         rows = qmc.Sobol(d, scramble=True, rng=rng).random_base2(max(1, (count - 1).bit_length()))[:count]
     else:
         rows = rng.random((count, d))

@@ -6,12 +6,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from services.domain.codec import Codec
 from services.domain.history import History
 from services.domain.space import Point, point_key
 from services.domain.suggester import Blob, Problem, Suggestion
 from workers.models.fitting import Priors
 from workers.models.kernels import Kernel
+from workers.models.sequence_codec import codec_for
 from workers.models.sobol_sequence import Sobol
 
 from .beliefs import Beliefs, Known, Rows, believe, gather
@@ -35,7 +35,7 @@ class GaussianProcessSearch:
     def __init__(self, problem: Problem, options: GpOptions, blob: Blob | None) -> None:
         self._problem = problem
         self._options = options
-        self._codec = Codec(problem.space)
+        self._codec = codec_for(problem.spec)
         self._rows = Rows(self._codec)
         self._sobol = Sobol(problem)
         self._initial = options.initial_trials or self._default_initial()
@@ -44,7 +44,7 @@ class GaussianProcessSearch:
 
     def _default_initial(self) -> int:
         most = self._problem.spec.limits.max_trials or 10**9
-        return max(5, min(self._codec.dimensions + 1, most // 5, MOST_INITIAL))
+        return max(5, min(int(self._codec.groups.max()) + 2, most // 5, MOST_INITIAL))
 
     def suggest(self, history: History, count: int) -> list[Suggestion]:
         """Up to `count` points, each aware of the ones before it; fewer when a finite space is used up."""
@@ -124,10 +124,11 @@ class GaussianProcessSearch:
     def _manner(self, known: Known) -> Manner:
         options, columns = self._options, self._codec.coordinates
         categorical = np.array([c.is_categorical for c in columns])
-        kernel = Kernel.ard(categorical, options.kernel)
+        kernel = Kernel(categorical, self._codec.groups, options.kernel)
         exact = not (self._problem.spec.is_noisy or known.noise is not None)
         weak = options.priors == "weak"
-        priors = Priors.weak(kernel.size) if weak else Priors.dimension_scaled(kernel.size, exact=exact)
+        dimensions = self._codec.dimensions
+        priors = Priors.weak(kernel.size) if weak else Priors.dimension_scaled(kernel.size, dimensions, exact=exact)
         warpable = np.array([c.levels is None or c.levels > 4 for c in columns]) & ~categorical
         return Manner(kernel, priors, warpable, options.target_transform, options.input_warping)
 
