@@ -36,6 +36,7 @@ PENALTY = 10.0
 MOST_INPUTS = 100
 LARGEST = 1e100
 GROWTH = 0.1
+CLOSE = 1e-3
 
 
 class GoucbOptions(Document):
@@ -145,19 +146,27 @@ class Goucb:
             for ball in balls:
                 ball.add(x, None)
         keys, found = set[str](), list[Suggestion]()
+        taken = self._taken(history) if beliefs else np.empty((0, self._codec.dimensions))
         for number in range(history.next_number, history.next_number + count):
-            suggestion = self._next(history, beliefs, balls, keys, number)
+            suggestion = self._next(history, beliefs, balls, keys, taken, number)
             if suggestion is None:
                 break
             keys.add(point_key(suggestion.parameters))
-            x = self._inputs.of(self._codec.encode(suggestion.parameters)[None])[0]
+            row = self._codec.encode(suggestion.parameters)[None]
+            if beliefs and not self._problem.spec.is_noisy:
+                taken = np.concatenate([taken, row])
             for ball in balls:
-                ball.add(x, None)
+                ball.add(self._inputs.of(row)[0], None)
             found.append(suggestion)
         return found
 
+    def _taken(self, history: History) -> Array:
+        """(n, d) rows that another trial close by would only repeat; none under noise."""
+        trials = [] if self._problem.spec.is_noisy else history.trials
+        return self._codec.encode_many([t.parameters for t in trials])
+
     def _next(
-        self, history: History, beliefs: list[Belief], balls: list[Ball], keys: set[str], number: int
+        self, history: History, beliefs: list[Belief], balls: list[Ball], keys: set[str], taken: Array, number: int
     ) -> Suggestion | None:
         space, rng = self._problem.space, self._problem.generator(number, "goucb")
         must_differ = space.is_finite and not self._problem.spec.is_noisy
@@ -168,7 +177,8 @@ class Goucb:
         if balls:
             for row in self._candidates(history, beliefs, balls, rng):
                 point = self._codec.decode(row)
-                if not space.broken(point) and not is_known(point_key(point)):
+                is_near = bool((np.abs(taken - row).max(axis=1) < CLOSE).any()) if len(taken) else False
+                if not space.broken(point) and not is_near and not is_known(point_key(point)):
                     return self._suggestion(beliefs, balls, point)
         point_or_none = unused(space, is_known, rng) if must_differ else draw(space, rng)
         if point_or_none is None:
@@ -271,7 +281,7 @@ class Goucb:
 
 def _following(checkpoint: int) -> int:
     """How many outcomes bring the next fit."""
-    return checkpoint + max(1, int(GROWTH * checkpoint))
+    return checkpoint + max(3, int(GROWTH * checkpoint))
 
 
 def _targets(history: History, told: Sequence[Observation], checkpoint: int) -> Array:
