@@ -75,8 +75,10 @@ def gather(rows: Rows, history: History, given: list[Point]) -> Known:
     told = [t for t in history.finished if t.state in (TrialState.COMPLETED, TrialState.INFEASIBLE)]
     done = [t for t in told if t.state is TrialState.COMPLETED]
     spec = history.spec
-    std = np.array([[t.std.get(o.metric, 0.0) for o in spec.objectives] for t in done]).reshape(len(done), -1)
-    violations = np.array([history.violations(t) for t in done]).reshape(len(done), -1)
+    std = np.array([[t.std.get(o.metric, 0.0) for o in spec.objectives] for t in done])
+    std = std.reshape(len(done), len(spec.objectives))
+    bounds = sum((c.max is not None) + (c.min is not None) for c in spec.constraints)
+    violations = np.array([history.violations(t) for t in done]).reshape(len(done), bounds)
     pending = rows.of(history.pending)
     return Known(
         x=rows.of(done),

@@ -145,7 +145,7 @@ class GaussianProcessSearch:
         return self._problem.generator(number, "weights").dirichlet([1.0] * count)
 
     def _quasi_random(self, history: History, number: int, keys: set[str], why: str) -> Suggestion | None:
-        found = self._sobol.suggest(_At(history, number, keys), 1)
+        found = self._sobol.suggest(At(history, number, keys), 1)
         return Suggestion(parameters=found[0].parameters, reason=f"{why}: {found[0].reason}") if found else None
 
     def state(self) -> Blob | None:
@@ -153,7 +153,7 @@ class GaussianProcessSearch:
         return Blob(version=VERSION, document={"fits": self._fits.document()})
 
 
-class _At(History):
+class At(History):
     """The same history for a later number of the batch."""
 
     def __init__(self, history: History, number: int, keys: set[str]) -> None:
