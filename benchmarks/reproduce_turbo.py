@@ -148,14 +148,18 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--part", choices=["all", "ackley", "constrained", "speed"], default="all")
     wanted = parser.parse_args()
-    found = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
     if wanted.part in ("all", "speed"):
-        found["speed"] = speed_part()
+        keep("speed", speed_part())
     if wanted.part in ("all", "constrained"):
-        found["constrained"] = constrained_part(wanted.seeds)
+        keep("constrained", constrained_part(wanted.seeds))
     if wanted.part in ("all", "ackley"):
-        found["ackley"] = ackley_part(wanted.seeds)
-    RESULTS.write_text(json.dumps(found, indent=1) + "\n")
+        keep("ackley", ackley_part(wanted.seeds))
+
+
+def keep(part: str, result: dict[str, Any]) -> None:
+    """Write one part beside the others."""
+    found = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
+    RESULTS.write_text(json.dumps({**found, part: result}, indent=1) + "\n")
 
 
 if __name__ == "__main__":
