@@ -2,7 +2,8 @@
 
 The policy in one look (`choose`):
 
-- texts, or sequences too long to model, beside whatever else: `random`, which draws them (methods for text come with their own suggesters).
+- texts, or sequences too long to model, beside whatever else: `random`, which draws them (methods for text come with their own
+  suggesters).
 - over 1000 dimensions: `sobol` where nothing else serves, for no model here would learn anything in time.
 - over 300 dimensions, numbers only, one goal, no constraints: `cmaes` with scales alone.
 - over 100 dimensions, or over 2000 told trials, one goal: `turbo`.
