@@ -255,3 +255,36 @@ def test_input_warping_switches_on_by_evidence() -> None:
     assert bent.warp[0, 0] > 1.5
     plain = np.sin(3 * x[:, 0]) + x[:, 1] + 0.1 * np.random.default_rng(1).normal(size=64)
     assert Fits().model("y", x, plain, None, manner).fitted.theta.warp is None
+
+
+def test_a_very_large_history_is_served_by_dual_descent(monkeypatch: pytest.MonkeyPatch) -> None:
+    """From 300 trials here, to be quick: all of them are in the model, and its draws lead to points among the best."""
+    monkeypatch.setattr("workers.suggesters.gp.suggester.SDD_FROM", 300)
+    made = study(parameters=CUBE[:6], suggester={"name": "gp", "options": {"solver": "sdd"}}, seed=1)
+    one = law.Study(law.Problem(study="s", spec=made, seed=1))
+    rng = np.random.default_rng(0)
+
+    def value(x: np.ndarray) -> float:
+        return float(((x - 0.3) ** 2).sum() + 0.2 * np.sin(20 * x).sum())
+
+    for row in rng.random((310, 6)):
+        one.tell(one.add({f"x{i}": float(v) for i, v in enumerate(row)}), value(row))
+    suggestion = law.make(get("gp"), one.problem).suggest(one.history(), 1)[0]
+    assert suggestion.receipt is not None
+    assert suggestion.receipt["sdd"]["trials"] == 304
+    assert suggestion.receipt["sdd"]["residual"] < 0.2
+    told = sorted(t.metrics["loss"] for t in one.trials.values())
+    assert value(np.array(list(suggestion.parameters.values()))) < told[60]
+
+
+def test_a_descent_that_does_not_settle_falls_back_and_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("workers.suggesters.gp.suggester.SDD_FROM", 100)
+    monkeypatch.setattr("workers.suggesters.gp.descent.ACCEPTED", 1e-9)
+    monkeypatch.setattr("workers.suggesters.gp.descent.MOST_WORK", 0.0)
+    made = study(parameters=CUBE[:2], suggester={"name": "gp", "options": {"solver": "sdd"}}, seed=1)
+    one = law.Study(law.Problem(study="s", spec=made, seed=1))
+    for row in np.random.default_rng(0).random((110, 2)):
+        one.tell(one.add({"x0": float(row[0]), "x1": float(row[1])}), float(row.sum()))
+    suggestion = law.make(get("gp"), one.problem).suggest(one.history(), 1)[0]
+    assert "expected improvement" in suggestion.reason
+    assert "dual descent did not settle" in suggestion.reason

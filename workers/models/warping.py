@@ -79,6 +79,10 @@ class Transform:
             return yeo_johnson(prepared, self.power)
         return box_cox(prepared, self.power) if self.kind == "box-cox" else prepared
 
+    def variances(self, noise: Array) -> Array:
+        """(n,) variances of targets whose values have these standard errors, as if nothing were bent; bounded."""
+        return np.asarray(np.minimum(noise / (self.unit * self.spread * self.scale), 1e3) ** 2)
+
     def log_slope(self, values: Array) -> Array:
         """(n,) ln of d target / d (value / unit) at values below the ceiling: makes likelihoods under different kinds comparable."""
         prepared = self._prepare(values)

@@ -97,7 +97,9 @@ def test_posterior_and_evidence_are_those_of_gpytorch() -> None:
     np.testing.assert_allclose(std**2, expected.variance.numpy(), atol=1e-7)
 
 
-@pytest.mark.parametrize(("shape", "grouped", "noisy", "kind"), list(product(SHAPES, (False, True), (False, True), range(3))))
+@pytest.mark.parametrize(
+    ("shape", "grouped", "noisy", "kind"), list(product(SHAPES, (False, True), (False, True), range(3)))
+)
 def test_evidence_gradients_are_those_of_finite_differences(
     shape: Shape, grouped: bool, noisy: bool, kind: int
 ) -> None:

@@ -41,15 +41,25 @@ class GpOptions(Document):
     target_transform: Literal["auto", "standard", "power"] = Field(
         default="auto", description="Power transform of the values; `auto` where it explains them better."
     )
+    solver: Literal["auto", "exact", "sdd"] = Field(
+        default="auto",
+        description="`exact` models up to 2000 trials, the best and the newest; `sdd` all of them by stochastic dual descent, from "
+        "2000 on; `auto` is exact.",
+    )
+    device: Literal["auto", "cpu", "cuda"] = Field(
+        default="auto", description="Where `sdd` computes; `auto` is the accelerator of a worker that has one."
+    )
 
 
-def _refuse(spec: StudySpec, _: GpOptions) -> list[FieldError]:
+def _refuse(spec: StudySpec, options: GpOptions) -> list[FieldError]:
     from workers.models.sequence_codec import too_long
 
     d = sum(getattr(p, "length", 1) for p in spec.parameters)
     problems = [FieldError(f"/parameters/{place}", f"gp: {message}") for place, message in too_long(spec)]
     if d > MOST_DIMENSIONS:
         problems.append(FieldError("/parameters", f"gp serves up to {MOST_DIMENSIONS} coordinates, not {d}"))
+    if options.solver == "sdd" and (len(spec.objectives) > 1 or spec.constraints):
+        problems.append(FieldError("/suggester/options/solver", "sdd serves one objective without constraints"))
     return problems
 
 
@@ -67,5 +77,5 @@ SPEC = Spec(
     options=GpOptions,
     create=_create,
     refuse=_refuse,
-    resources=Resources(timeout_seconds=120.0),
+    resources=Resources(gpus=0.0, timeout_seconds=300.0),
 )

@@ -161,6 +161,10 @@ class Fits:
         self._grown[name] = (key, process)
         return Model(process, fitted, c, key)
 
+    def fitted(self, name: str, x: Array, raw: Array, noise: Array | None, manner: Manner) -> Fitted:
+        """Transform and hyperparameters of the latest checkpoint; the arguments are those of `model`."""
+        return self._at(name, checkpoint(len(x)), x, raw, noise, manner)[1]
+
     def _grown_to(self, name: str, key: str, x: Array, targets: Array, done: int) -> GaussianProcess | None:
         """The process of the latest model of this checkpoint, if it has seen nothing but the outcomes that came since."""
         old_key, process = self._grown.get(name, ("", None))
@@ -206,10 +210,7 @@ def _digest(name: str, x: Array, raw: Array, noise: Array | None) -> str:
 
 
 def _variances(noise: Array | None, transform: Transform, n: int) -> Array | None:
-    if noise is None:
-        return None
-    unit = transform.unit * transform.spread * transform.scale
-    return np.asarray(np.minimum(noise[:n] / unit, 1e3) ** 2)
+    return None if noise is None else transform.variances(noise[:n])
 
 
 def choose(y: Array, most: int) -> NDArray[np.int64]:

@@ -22,9 +22,11 @@ from .series import Fits, Manner
 
 if TYPE_CHECKING:
     from . import GpOptions
+    from .descent import Descent, Drawn
 
 VERSION = 2
 MOST_INITIAL = 12
+SDD_FROM = 2000
 MOST_MODELLED_OBJECTIVES = 4
 HOPELESS = np.log(0.01)
 
@@ -39,6 +41,7 @@ class GaussianProcessSearch:
         self._rows = Rows(self._codec)
         self._sobol = Sobol(problem)
         self._initial = options.initial_trials or self._default_initial()
+        self._descent: Descent | None = None
         usable = blob is not None and blob.version == VERSION
         self._fits = Fits(blob.document.get("fits") if blob is not None and usable else None)
 
@@ -80,6 +83,9 @@ class GaussianProcessSearch:
         rng = self._problem.generator(number, "gp")
         is_noisy = self._is_noisy(known)
         kind = "confidence" if self._options.acquisition == "ucb" else "improvement"
+        by_descent = self._by_descent(beliefs, history, number, keys, rng)
+        if by_descent is not None:
+            return by_descent
         acquisition = Acquisition(beliefs, normals_from(rng), is_noisy=is_noisy, kind=kind)
         found = self._maximise(acquisition, beliefs, history, keys, rng)
         if (
@@ -96,16 +102,44 @@ class GaussianProcessSearch:
             return None
         point, value = found
         row = self._codec.encode(point)
+        unsettled = self._options.solver == "sdd" and len(known.x) >= SDD_FROM
         return Suggestion(
             parameters=point,
-            reason=_reason(beliefs, acquisition, kind, is_noisy, many=len(spec.objectives) > MOST_MODELLED_OBJECTIVES),
+            reason=_reason(beliefs, acquisition, kind, is_noisy, many=len(spec.objectives) > MOST_MODELLED_OBJECTIVES)
+            + (", for dual descent did not settle" if unsettled else ""),
             receipt=receipt(
                 self._codec, spec, beliefs, row, value, kind, modelled=len(spec.objectives) <= MOST_MODELLED_OBJECTIVES
             ),
         )
 
+    def _by_descent(
+        self, beliefs: Beliefs, history: History, number: int, keys: set[str], rng: np.random.Generator
+    ) -> Suggestion | None:
+        """A function drawn from all of a large history; None where that is not wanted or its solve is not to be trusted."""
+        if self._options.solver != "sdd" or len(beliefs.known.x) < SDD_FROM:
+            return None
+        from .descent import Descent
+
+        self._descent = self._descent or Descent(self._problem, self._codec, self._options.device)
+        model = self._descent.at(beliefs.known, self._fits, self._manner(beliefs.known))
+        if not model.is_accepted:
+            return None
+        found = self._maximise(self._descent.acquisition(model, beliefs, number), beliefs, history, keys, rng)
+        if found is None:
+            return None
+        row = self._codec.encode(found[0])
+        believed = receipt(self._codec, history.spec, beliefs, row, found[1], "drawn function", modelled=True)
+        believed["sdd"] = {"trials": len(model.solution), "residual": model.residual, "device": model.where}
+        reason = f"the minimum of a function drawn from all {len(model.solution)} trials"
+        return Suggestion(parameters=found[0], reason=reason, receipt=believed)
+
     def _maximise(
-        self, acquisition: Acquisition, beliefs: Beliefs, history: History, keys: set[str], rng: np.random.Generator
+        self,
+        acquisition: Acquisition | Drawn,
+        beliefs: Beliefs,
+        history: History,
+        keys: set[str],
+        rng: np.random.Generator,
     ) -> tuple[Point, float] | None:
         n = len(beliefs.known.x)
         theta = beliefs.objectives[0].fitted.theta
