@@ -18,8 +18,8 @@ MEMORY = 8
 HALVINGS = 6
 ARMIJO = 1e-4
 LONGEST_STEP = 0.3
-FLAT = 1e-4
-SMALL_GAIN = 1e-7
+FLAT = 1e-5
+SMALL_GAIN = 1e-10
 
 
 def climb(evaluate: Evaluate, starts: Array, scales: Array, steps: int) -> tuple[Array, Array]:
