@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from services.domain.sampling import generator
-from workers.models.dual_descent import DualDescent, Plan, checkpoints, learn, solve, subset
+from workers.models.dual_descent import DualDescent, Plan, learn, subset
 from workers.models.gaussian_process import GaussianProcess, Hyperparameters
 from workers.models.kernels import Kernel
 from workers.models.pathwise import Features, Path
@@ -140,9 +140,6 @@ def test_gradients_of_a_drawn_function_are_its_slopes() -> None:
         down[:, j] -= 1e-6
         slope = (found.paths(up)[:, 1] - found.paths(down)[:, 1]) / 2e-6
         np.testing.assert_allclose(gradient[:, j], slope, rtol=1e-5, atol=1e-6)
-    upside_down = found.drawn(1)
-    np.testing.assert_allclose(upside_down.values(at), -value)
-    np.testing.assert_allclose(upside_down.value_and_gradient(at)[1], -gradient)
 
 
 def test_a_warm_start_needs_fewer_iterations_and_the_stored_matrix_changes_nothing() -> None:
@@ -183,29 +180,6 @@ def test_hyperparameters_come_from_the_best_the_newest_and_others() -> None:
     theta = learn(x, y, kernel, np.random.default_rng(0), most=200)
     assert theta.noise >= 1e-4
     assert np.array_equal(subset(y[:50], np.random.default_rng(0), 200), np.arange(50))
-
-
-def test_checkpoints_depend_on_the_number_alone() -> None:
-    assert checkpoints(10_000) == (8192, 9984)
-    assert checkpoints(8192) == (8192, 8192)
-    assert checkpoints(8200) == (8192, 8192)
-    assert checkpoints(1) == (1, 1)
-
-
-@pytest.mark.parametrize("n", [256, 600])
-def test_a_kept_solution_changes_nothing_and_one_of_other_outcomes_is_not_used(n: int) -> None:
-    x, y, theta, kernel = problem(n)
-    plan = Plan(iterations=1500, batch=64)
-    lost, kept = solve(x, y, theta, kernel, draws, plan=plan, samples=2, features=128, device="cpu")
-    again, same = solve(x, y, theta, kernel, draws, plan=plan, samples=2, features=128, device="cpu", kept=kept)
-    assert same is kept
-    assert len(kept.solution) == checkpoints(n)[0]
-    assert np.array_equal(lost.solution, again.solution)
-    assert len(again.solution) == checkpoints(n)[1]
-    assert again.is_accepted
-    moved = replace(theta, noise=0.1)
-    _, other = solve(x, y, moved, kernel, draws, plan=plan, samples=2, features=128, device="cpu", kept=kept)
-    assert other.key != kept.key
 
 
 def test_an_accelerator_gives_the_cpus_result() -> None:

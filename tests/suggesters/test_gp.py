@@ -259,7 +259,7 @@ def test_input_warping_switches_on_by_evidence() -> None:
 
 def test_a_very_large_history_is_served_by_dual_descent(monkeypatch: pytest.MonkeyPatch) -> None:
     """From 300 trials here, to be quick: all of them are in the model, and its draws lead to points among the best."""
-    monkeypatch.setattr("workers.suggesters.gp.suggester.SDD_FROM", 300)
+    monkeypatch.setattr("workers.suggesters.gp.suggester.LARGE", 300)
     made = study(parameters=CUBE[:6], suggester={"name": "gp", "options": {"solver": "sdd"}}, seed=1)
     one = law.Study(law.Problem(study="s", spec=made, seed=1))
     rng = np.random.default_rng(0)
@@ -278,9 +278,9 @@ def test_a_very_large_history_is_served_by_dual_descent(monkeypatch: pytest.Monk
 
 
 def test_a_descent_that_does_not_settle_falls_back_and_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("workers.suggesters.gp.suggester.SDD_FROM", 100)
-    monkeypatch.setattr("workers.suggesters.gp.descent.ACCEPTED", 1e-9)
-    monkeypatch.setattr("workers.suggesters.gp.descent.MOST_WORK", 0.0)
+    monkeypatch.setattr("workers.suggesters.gp.suggester.LARGE", 100)
+    monkeypatch.setattr("workers.suggesters.gp.large.ACCEPTED", 1e-9)
+    monkeypatch.setattr("workers.suggesters.gp.large.MOST_WORK", 0.0)
     made = study(parameters=CUBE[:2], suggester={"name": "gp", "options": {"solver": "sdd"}}, seed=1)
     one = law.Study(law.Problem(study="s", spec=made, seed=1))
     for row in np.random.default_rng(0).random((110, 2)):
@@ -288,3 +288,19 @@ def test_a_descent_that_does_not_settle_falls_back_and_says_so(monkeypatch: pyte
     suggestion = law.make(get("gp"), one.problem).suggest(one.history(), 1)[0]
     assert "expected improvement" in suggestion.reason
     assert "dual descent did not settle" in suggestion.reason
+
+
+def test_all_of_a_large_history_is_factored_where_that_is_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    """From 100 trials here, where the plain path models them all too: both find the same point."""
+    found = {}
+    for solver in ("auto", "exact"):
+        monkeypatch.setattr("workers.suggesters.gp.suggester.LARGE", 100)
+        made = study(parameters=CUBE[:2], suggester={"name": "gp", "options": {"solver": solver}}, seed=1)
+        one = law.Study(law.Problem(study="s", spec=made, seed=1))
+        for row in np.random.default_rng(0).random((110, 2)):
+            one.tell(one.add({"x0": float(row[0]), "x1": float(row[1])}), float(np.sin(7 * row).sum()))
+        found[solver] = law.make(get("gp"), one.problem).suggest(one.history(), 1)[0]
+    assert found["exact"].receipt is not None
+    assert found["exact"].receipt["exact"]["trials"] == 110
+    for name in ("x0", "x1"):
+        assert found["exact"].parameters[name] == pytest.approx(found["auto"].parameters[name], abs=1e-3)

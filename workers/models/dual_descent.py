@@ -8,11 +8,10 @@ the posterior by the same solve with other right-hand sides (Wilson et al. 2020)
 
 from __future__ import annotations
 
-import hashlib
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -62,16 +61,6 @@ class Plan:
     tolerance: float = 0.01
     accepted: float = 0.05
     most_bytes: int = 2**30
-
-
-def checkpoints(n: int) -> tuple[int, int]:
-    """Numbers of outcomes to solve for when n are known: afresh for the first, warm from there for the second.
-
-    Both depend on n alone, so that a warm start makes no suggestion depend on what was asked before: the solution for the first is
-    what may be kept (docs/decisions/state-is-a-cache.md).
-    """
-    cold = 2 ** int(math.log2(max(1, n)))
-    return cold, max(cold, n - n % 256)
 
 
 def subset(y: Array, rng: np.random.Generator, most: int = MOST_LEARNED) -> Places:
@@ -279,69 +268,3 @@ class DualDescent:
             by_prior = by_prior * slopes.cpu().numpy()
         gradient = self._k.pulled(at, bent, self._bent, slope * alpha).cpu().numpy() + by_prior
         return value, np.asarray(gradient)
-
-    def drawn(self, place: int) -> Drawn:
-        """One drawn function as an acquisition: the lower it is, the more promising the place (Thompson sampling)."""
-        return Drawn(self, place)
-
-
-@dataclass(frozen=True, slots=True)
-class Drawn:
-    """A drawn function turned upside down, for a search that maximises."""
-
-    process: DualDescent
-    place: int
-
-    def values(self, points: Array) -> Array:
-        """(m,) at (m, d) rows; larger is better."""
-        return np.asarray(-self.process.path_with_gradient(self.place, points)[0])
-
-    def value_and_gradient(self, points: Array) -> tuple[Array, Array]:
-        """(m,) and (m, d)."""
-        value, gradient = self.process.path_with_gradient(self.place, points)
-        return -value, -gradient
-
-
-@dataclass(frozen=True, slots=True)
-class Kept:
-    """What a state saves: the solution at the cold checkpoint, and of what it is the solution."""
-
-    key: str
-    solution: Array
-
-
-def solve(
-    x: Array, y: Array, theta: Hyperparameters, kernel: Kernel, draws: Draws, *, kept: Kept | None = None, **fields: Any
-) -> tuple[DualDescent, Kept]:
-    """The process of the first `checkpoints(n)[1]` outcomes, by way of the solution for the first `checkpoints(n)[0]`.
-
-    The result is the same whether that solution was kept or lost.
-
-    Args:
-        x: (n, d) in told order; y: (n,) targets. Their transform, and theta, must come from the first `checkpoints(n)[0]`
-            outcomes alone: what is kept would otherwise be the solution of another problem.
-        kept: of an earlier call; one of other outcomes is found again.
-        fields: the other arguments of `DualDescent`, with `fixed_noise` of all n.
-    """
-    cold, warm = checkpoints(len(x))
-    noise = fields.pop("fixed_noise", None)
-
-    def some(n: int) -> Array | None:
-        return None if noise is None else noise[:n]
-
-    plan = fields.pop("plan", None) or Plan()
-    digest = hashlib.blake2b(repr((kernel.shape, plan, fields.get("samples"))).encode(), digest_size=12)
-    numbers = np.array([theta.noise, theta.mean, theta.output_scale])
-    optional = (noise if noise is None else noise[:cold], theta.warp)
-    for part in (x[:cold], y[:cold], theta.lengthscales, numbers, *(p for p in optional if p is not None)):
-        digest.update(np.ascontiguousarray(part).tobytes())
-    key = digest.hexdigest()
-    if kept is None or kept.key != key:
-        first = DualDescent(x[:cold], y[:cold], theta, kernel, draws, fixed_noise=some(cold), plan=plan, **fields)
-        kept = Kept(key, first.solution)
-    if warm == cold:
-        plan = replace(plan, iterations=0)
-    found = DualDescent(
-        x[:warm], y[:warm], theta, kernel, draws, fixed_noise=some(warm), start=kept.solution, plan=plan, **fields
-    )
-    return found, kept

@@ -43,11 +43,12 @@ class GpOptions(Document):
     )
     solver: Literal["auto", "exact", "sdd"] = Field(
         default="auto",
-        description="`exact` models up to 2000 trials, the best and the newest; `sdd` all of them by stochastic dual descent, from "
-        "2000 on; `auto` is exact.",
+        description="For more than 2000 trials: `auto` models the best and the newest 2000, `exact` all of them up to 8000 by one "
+        "factor, `sdd` all of them by stochastic dual descent.",
     )
     device: Literal["auto", "cpu", "cuda"] = Field(
-        default="auto", description="Where `sdd` computes; `auto` is the accelerator of a worker that has one."
+        default="auto",
+        description="Where `exact` and `sdd` compute large histories; `auto` is the accelerator of a worker that has one.",
     )
 
 
@@ -58,8 +59,9 @@ def _refuse(spec: StudySpec, options: GpOptions) -> list[FieldError]:
     problems = [FieldError(f"/parameters/{place}", f"gp: {message}") for place, message in too_long(spec)]
     if d > MOST_DIMENSIONS:
         problems.append(FieldError("/parameters", f"gp serves up to {MOST_DIMENSIONS} coordinates, not {d}"))
-    if options.solver == "sdd" and (len(spec.objectives) > 1 or spec.constraints):
-        problems.append(FieldError("/suggester/options/solver", "sdd serves one objective without constraints"))
+    if options.solver != "auto" and (len(spec.objectives) > 1 or spec.constraints):
+        message = f"{options.solver} serves one objective without constraints"
+        problems.append(FieldError("/suggester/options/solver", message))
     return problems
 
 

@@ -22,11 +22,12 @@ from .series import Fits, Manner
 
 if TYPE_CHECKING:
     from . import GpOptions
-    from .descent import Descent, Drawn
+    from .large import Descent, Drawn, Whole
 
 VERSION = 2
 MOST_INITIAL = 12
-SDD_FROM = 2000
+LARGE = 2000
+MOST_EXACT = 8000
 MOST_MODELLED_OBJECTIVES = 4
 HOPELESS = np.log(0.01)
 
@@ -83,9 +84,9 @@ class GaussianProcessSearch:
         rng = self._problem.generator(number, "gp")
         is_noisy = self._is_noisy(known)
         kind = "confidence" if self._options.acquisition == "ucb" else "improvement"
-        by_descent = self._by_descent(beliefs, history, number, keys, rng)
-        if by_descent is not None:
-            return by_descent
+        from_all = self._from_all(beliefs, history, number, keys, rng)
+        if from_all is not None:
+            return from_all
         acquisition = Acquisition(beliefs, normals_from(rng), is_noisy=is_noisy, kind=kind)
         found = self._maximise(acquisition, beliefs, history, keys, rng)
         if (
@@ -102,7 +103,7 @@ class GaussianProcessSearch:
             return None
         point, value = found
         row = self._codec.encode(point)
-        unsettled = self._options.solver == "sdd" and len(known.x) >= SDD_FROM
+        unsettled = self._options.solver == "sdd" and len(known.x) >= LARGE
         return Suggestion(
             parameters=point,
             reason=_reason(beliefs, acquisition, kind, is_noisy, many=len(spec.objectives) > MOST_MODELLED_OBJECTIVES)
@@ -112,30 +113,37 @@ class GaussianProcessSearch:
             ),
         )
 
-    def _by_descent(
+    def _from_all(
         self, beliefs: Beliefs, history: History, number: int, keys: set[str], rng: np.random.Generator
     ) -> Suggestion | None:
-        """A function drawn from all of a large history; None where that is not wanted or its solve is not to be trusted."""
-        if self._options.solver != "sdd" or len(beliefs.known.x) < SDD_FROM:
+        """A point by a model of all of a large history; None where that is not wanted or its solve is not to be trusted."""
+        n, solver = len(beliefs.known.x), self._options.solver
+        if solver == "auto" or n < LARGE or (solver == "exact" and n > MOST_EXACT):
             return None
-        from .descent import Descent
+        from .large import Descent, whole
 
-        self._descent = self._descent or Descent(self._problem, self._codec, self._options.device)
-        model = self._descent.at(beliefs.known, self._fits, self._manner(beliefs.known))
-        if not model.is_accepted:
-            return None
-        found = self._maximise(self._descent.acquisition(model, beliefs, number), beliefs, history, keys, rng)
+        if solver == "exact":
+            acquisition: Drawn | Whole = whole(beliefs, self._options.device)
+            said: dict[str, Any] = {"trials": n, "device": acquisition.process.where}
+            reason = f"log expected improvement under a model of all {n} trials"
+        else:
+            self._descent = self._descent or Descent(self._problem, self._codec, self._options.device)
+            model = self._descent.at(beliefs.known, self._fits, self._manner(beliefs.known))
+            if not model.is_accepted:
+                return None
+            acquisition = self._descent.acquisition(model, beliefs, number)
+            said = {"trials": len(model.solution), "residual": model.residual, "device": model.where}
+            reason = f"the minimum of a function drawn from all {len(model.solution)} trials"
+        found = self._maximise(acquisition, beliefs, history, keys, rng)
         if found is None:
             return None
         row = self._codec.encode(found[0])
         believed = receipt(self._codec, history.spec, beliefs, row, found[1], "drawn function", modelled=True)
-        believed["sdd"] = {"trials": len(model.solution), "residual": model.residual, "device": model.where}
-        reason = f"the minimum of a function drawn from all {len(model.solution)} trials"
-        return Suggestion(parameters=found[0], reason=reason, receipt=believed)
+        return Suggestion(parameters=found[0], reason=reason, receipt=believed | {solver: said})
 
     def _maximise(
         self,
-        acquisition: Acquisition | Drawn,
+        acquisition: Acquisition | Drawn | Whole,
         beliefs: Beliefs,
         history: History,
         keys: set[str],

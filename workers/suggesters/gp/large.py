@@ -1,4 +1,8 @@
-"""`solver: "sdd"`: all of a very large history in one model, by stochastic dual descent; trials maximise functions drawn from it."""
+"""All of a very large history in one model, on the accelerator of a worker that has one.
+
+`solver: "exact"` factors the whole covariance; `solver: "sdd"` solves it by stochastic dual descent, and each trial maximises a
+function drawn from the posterior.
+"""
 
 from __future__ import annotations
 
@@ -10,8 +14,9 @@ from numpy.typing import NDArray
 
 from services.domain.codec import Codec
 from services.domain.suggester import Problem
-from workers.models.acquisition import log_probability_below
+from workers.models.acquisition import log_expected_improvement, log_probability_below
 from workers.models.dual_descent import DualDescent, Plan, learn
+from workers.models.torch_process import TorchProcess
 
 from .beliefs import FEASIBILITY_NOISE, Beliefs, Known
 from .series import Fits, Manner
@@ -56,13 +61,56 @@ class Drawn:
     def value_and_gradient(self, points: Array) -> tuple[Array, Array]:
         """(m,) and (m, d)."""
         value, gradient = self.process.path_with_gradient(self.place, points)
-        if self.feasibility is None:
-            return -value, -gradient
-        mean, std, trace = self.feasibility.traced(points)
-        wide = np.sqrt(FEASIBILITY_NOISE + std**2)
-        chance = log_probability_below(-mean, wide, self.evaluable)
-        pull = self.feasibility.pull_back(trace, -chance.by_mean, chance.by_std * std / wide)
-        return chance.value - value, pull - gradient
+        chance, pull = _evaluable(self.feasibility, self.evaluable, points)
+        return chance - value, pull - gradient
+
+
+@dataclass(frozen=True)
+class Whole:
+    """Log expected improvement under the exact posterior of all trials, plus the log probability that a place can be evaluated."""
+
+    process: TorchProcess
+    best: float
+    feasibility: GaussianProcess | None
+    evaluable: float
+
+    def values(self, points: Array) -> Array:
+        """(m,) at (m, d) rows; larger is better."""
+        return self.value_and_gradient(points)[0]
+
+    def value_and_gradient(self, points: Array) -> tuple[Array, Array]:
+        """(m,) and (m, d)."""
+        mean, std, trace = self.process.traced(points)
+        promise = log_expected_improvement(mean, std, self.best)
+        gradient = self.process.pull_back(trace, promise.by_mean, promise.by_std)
+        chance, pull = _evaluable(self.feasibility, self.evaluable, points)
+        return promise.value + chance, gradient + pull
+
+
+def whole(beliefs: Beliefs, device: str) -> Whole:
+    """All trials, under the transform and hyperparameters of the subset's model; it believes its own mean at pending points."""
+    known, model = beliefs.known, beliefs.objectives[0]
+    targets, theta = beliefs.targets[:, 0], model.fitted.theta
+    noise = None if known.noise is None else model.fitted.transform.variances(known.noise[:, 0])
+    kernel = model.process.kernel
+    x = known.x
+    if len(known.pending):
+        believed, _ = model.process.predict(known.pending)
+        x, targets = np.vstack([x, known.pending]), np.concatenate([targets, believed])
+        noise = None if noise is None else np.concatenate([noise, np.zeros(len(known.pending))])
+    process = TorchProcess(x, targets, theta, kernel, noise, device=device)
+    best = process.predict(known.x)[0].min() if known.noise is not None else targets.min()
+    return Whole(process, float(best), beliefs.feasibility, beliefs.evaluable)
+
+
+def _evaluable(process: GaussianProcess | None, evaluable: float, points: Array) -> tuple[Array, Array]:
+    """The log probability that places can be evaluated, and its gradient."""
+    if process is None:
+        return np.zeros(len(points)), np.zeros_like(points)
+    mean, std, trace = process.traced(points)
+    wide = np.sqrt(FEASIBILITY_NOISE + std**2)
+    chance = log_probability_below(-mean, wide, evaluable)
+    return chance.value, process.pull_back(trace, -chance.by_mean, chance.by_std * std / wide)
 
 
 class Descent:
