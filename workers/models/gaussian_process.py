@@ -174,14 +174,6 @@ class GaussianProcess:
         half_right = self._correlation(right, self._bent) @ self.inverse_lower.T
         return np.asarray(self._correlation(left, right) - half_left @ half_right.T)
 
-    def retargeted(self, y: Array) -> GaussianProcess:
-        """The same places with other values: O(n²)."""
-        found = object.__new__(GaussianProcess)
-        found.__dict__.update(self.__dict__)
-        found.y = y
-        found._solve()
-        return found
-
     def appended(
         self, points: Array, y: Array, noise: Array | None = None, *, is_noisy: bool = True
     ) -> GaussianProcess:
@@ -221,14 +213,6 @@ class GaussianProcess:
         """Posterior means at the data, shaped like y: O(n)."""
         noise = self.theta.noise + (0.0 if self.fixed_noise is None else self.fixed_noise)
         return np.asarray(self.y - (self.alpha.T * noise).T)
-
-    def held_out(self) -> tuple[Array, Array]:
-        """(n,) mean and (n,) deviation, noise included, of each target given all the others.
-
-        Source: Rasmussen and Williams 2006, "Gaussian Processes for Machine Learning", eq. 5.12.
-        """
-        diagonal = np.einsum("ij,ij->j", self.inverse_lower, self.inverse_lower)
-        return self.y - self.alpha / diagonal, np.asarray(1.0 / np.sqrt(diagonal))
 
 
 def _grown(corner: Array, below: Array, last: Array) -> Array:

@@ -158,19 +158,6 @@ def test_appended_rows_are_a_factorisation_of_everything() -> None:
     for ours, theirs in zip(grown.predict(at), whole.predict(at), strict=True):
         np.testing.assert_allclose(ours, theirs, atol=1e-9)
     np.testing.assert_allclose(grown.lower, whole.lower, atol=1e-9)
-    other = whole.retargeted(2 * y)
-    np.testing.assert_allclose(other.predict(at)[0], GaussianProcess(x, 2 * y, THETA, kernel, noise).predict(at)[0])
-
-
-def test_held_out_predictions_are_those_of_models_without_the_point() -> None:
-    x, y = data(15)
-    kernel = Kernel.ard(CATEGORICAL)
-    mean, std = GaussianProcess(x, y, THETA, kernel).held_out()
-    for i in range(15):
-        rest = np.arange(15) != i
-        m, s = GaussianProcess(x[rest], y[rest], THETA, kernel).predict(x[i : i + 1])
-        assert mean[i] == pytest.approx(m[0], abs=1e-8)
-        assert std[i] == pytest.approx(math.sqrt(s[0] ** 2 + THETA.noise), abs=1e-8)
 
 
 def test_mixed_kernels_are_positive_definite_also_with_inactive_children() -> None:
