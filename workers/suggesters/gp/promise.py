@@ -198,15 +198,17 @@ def _last(process: GaussianProcess, count: int, samples: int) -> Array:
 
 
 def _boxes(front: Array, told: Array) -> tuple[Array, Array]:
-    """Where a gain is possible, below a reference a tenth of the front's range behind its worst values."""
+    """Where a gain is possible: below a reference a tenth of the range of all told values behind the worst of them.
+
+    A reference close behind the front alone would leave its ends without weight: beside one over 10 problems it dominated less.
+    """
     from services.domain.pareto import non_dominated
 
     points = front[non_dominated(front)] if len(front) else front
     points = crowded_out(points, MOST_FRONT.get(front.shape[1], 30))
-    worst = points.max(0) if len(points) > front.shape[1] else told.max(0)
-    best = points.min(0) if len(points) else told.min(0)
-    spread = np.maximum(worst - best, 1e-3)
-    return free_boxes(points, worst + 0.1 * spread)
+    nadir = points.max(0) if len(points) else told.max(0)
+    worst, best = 0.5 * (nadir + told.max(0)), told.min(0)
+    return free_boxes(points, worst + 0.1 * np.maximum(worst - best, 1e-3))
 
 
 def crowded_out(points: Array, most: int) -> Array:
