@@ -30,6 +30,7 @@ LARGE = 2000
 MOST_EXACT = 8000
 MOST_MODELLED_OBJECTIVES = 4
 HOPELESS = np.log(0.01)
+SPREAD_EVERY = 10
 
 
 class GaussianProcessSearch:
@@ -93,7 +94,7 @@ class GaussianProcessSearch:
             found is not None
             and not acquisition.is_feasible_known
             and found[1] < HOPELESS
-            and number % 2
+            and number % SPREAD_EVERY == 0
             and beliefs.constraints
         ):
             kind = "spread"
