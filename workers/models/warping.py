@@ -13,6 +13,7 @@ Array = NDArray[np.float64]
 TINY = 1e-9
 LAMBDAS = (-2.0, 2.0)
 NO_CEILING = 1e9
+FIRST = 20
 OFFSET = 1e-3
 """Added before a Box-Cox bend, in units of the spread: a logarithm would otherwise blow up what is next to nothing into cliffs."""
 
@@ -135,12 +136,23 @@ def box_cox_inverse(t: Array, power: float) -> Array:
     return np.asarray(np.exp(np.minimum(np.log1p(np.maximum(t * power, -1 + TINY)) / power, 700.0)))
 
 
+def _ceiling(values: Array, outlier: float) -> float:
+    low, high = np.percentile(values, [25, 75])
+    return float(high + outlier * (high - low)) if high > low else NO_CEILING
+
+
 def standardising(values: Array, outlier: float) -> Transform:
-    """Clip above the third quartile by `outlier` interquartile ranges, zero mean, unit variance; a constant is only shifted."""
+    """Clip above the third quartile by `outlier` interquartile ranges, zero mean, unit variance; a constant is only shifted.
+
+    The quartiles are those of all values or of the first twenty, whichever clip less: late values crowd near the best one, and by their
+    quartiles everything else would be clipped.
+
+    Args:
+        values: (n,) in the order in which they were told.
+    """
     unit = max(float(np.abs(values).max()), 1e-300)
     scaled = values / unit
-    low, high = np.percentile(scaled, [25, 75])
-    ceiling = float(high + outlier * (high - low)) if high > low else NO_CEILING
+    ceiling = max(_ceiling(scaled, outlier), _ceiling(scaled[:FIRST], outlier))
     clipped = np.minimum(scaled, ceiling)
     centre = float(clipped.mean())
     spread = float(clipped.std())
