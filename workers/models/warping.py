@@ -144,8 +144,8 @@ def _ceiling(values: Array, outlier: float) -> float:
 def standardising(values: Array, outlier: float) -> Transform:
     """Clip above the third quartile by `outlier` interquartile ranges, zero mean, unit variance; a constant is only shifted.
 
-    The quartiles are those of all values or of the first twenty, whichever clip less: late values crowd near the best one, and by their
-    quartiles everything else would be clipped.
+    The quartiles are those of all values or of the first twenty, whichever clip less: late values crowd near the best one, and by
+    their quartiles everything else would be clipped.
 
     Args:
         values: (n,) in the order in which they were told.
