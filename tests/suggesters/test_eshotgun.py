@@ -75,10 +75,11 @@ def test_the_front_trades_mean_for_spread_better_than_its_screen() -> None:
         return np.column_stack([mean, -std])
 
     assert len(non_dominated(pairs(found))) > 0.95 * len(found)  # the last digits depend on who else is predicted
+    assert len(found) <= 256
     screened = pairs(rows)
     screened = screened[non_dominated(screened)]
-    for value in screened:
-        assert np.any(np.all(pairs(found) <= value + 1e-12, axis=1))
+    beaten = [np.any(np.all(pairs(found) <= value + 0.01, axis=1)) for value in screened]
+    assert all(beaten)
 
 
 def run(trials: int, count: int, seed: int = 1, **options: Any) -> tuple[list[Suggestion], float]:

@@ -27,6 +27,7 @@ CLIMB_EVALUATIONS = 60
 FRONT_SCREEN = 2048
 FRONT_GENERATIONS = 20
 FRONT_CHILDREN = 128
+MOST_FRONT = 256
 REDRAWS = 1000
 
 
@@ -108,23 +109,28 @@ def scatter(centre: Array, widths: Array, count: int, rng: np.random.Generator) 
 
 
 def front(process: GaussianProcess, rows: Array, snap: Snap, rng: np.random.Generator) -> Array:
-    """(f, d) an estimate of the points that trade a low mean for a large deviation: screened, then bred.
+    """(f, d) an estimate of the points that trade a low mean for a large deviation: screened, then bred; 256 at most.
 
     Args:
         rows: (m, d) first points; snap: makes rows admissible.
     """
     from services.domain.pareto import non_dominated
 
-    def best(points: Array) -> Array:
+    def spread_out(points: Array) -> Array:
+        points = np.unique(points, axis=0)
         mean, std = process.predict(points)
-        return points[non_dominated(np.column_stack([mean, -std]))]
+        kept = np.array(non_dominated(np.column_stack([mean, -std])))
+        if len(kept) > MOST_FRONT:
+            ordered = kept[np.argsort(mean[kept], kind="stable")]
+            kept = ordered[np.linspace(0, len(ordered) - 1, MOST_FRONT).round().astype(np.int64)]
+        return np.asarray(points[kept])
 
-    found = best(rows)
+    found = spread_out(rows)
     for _ in range(FRONT_GENERATIONS):
         parents = found[rng.integers(0, len(found), FRONT_CHILDREN)]
         others = found[rng.integers(0, len(found), FRONT_CHILDREN)]
         mixed = np.where(rng.random(parents.shape) < 0.5, parents, others)
         moved = rng.random(parents.shape) < 1.0 / parents.shape[1]
         children = np.clip(mixed + np.where(moved, 0.1 * rng.normal(size=parents.shape), 0.0), 0.0, 1.0)
-        found = best(np.vstack([found, snap(children)]))
+        found = spread_out(np.vstack([found, snap(children)]))
     return found

@@ -108,10 +108,11 @@ class Shotgun:
         options, process = self._options, beliefs.objectives[0].process
         centre, value = self._greedy(beliefs, rng)
         why, explored = "least mean of the model", np.empty((0, self._codec.dimensions))
-        if options.variant == "pf" and options.epsilon > 0:
+        explores = options.explore == "centre" and rng.random() < options.epsilon
+        if options.variant == "pf" and (explores or (options.explore == "points" and options.epsilon > 0)):
             rows = screen(self._codec, beliefs.incumbents, 2048, rng)
             explored = front(process, rows, self._codec.snap_many, rng)
-        if options.explore == "centre" and rng.random() < options.epsilon:
+        if explores:
             centre, why = self._explored(explored, rng), f"explored ({options.variant})"
             value = -float(process.predict(centre[None, :])[0][0])
         mean, std = process.predict(centre[None, :])
