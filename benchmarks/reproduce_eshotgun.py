@@ -125,14 +125,17 @@ if __name__ == "__main__":
     parser.add_argument("--variant", default="pf")
     parser.add_argument("--epsilon", type=float, default=0.1)
     parser.add_argument("--ours", action="store_true", help="the suggester's own anisotropic model")
+    parser.add_argument("--radius-scale", type=float, default=1.0)
     arguments = parser.parse_args()
     for name in arguments.functions.split(","):
         options: dict[str, object] = {
             "variant": arguments.variant, "epsilon": arguments.epsilon, "isotropic": not arguments.ours,
+            "radius_scale": arguments.radius_scale,
         }  # fmt: skip
         key = f"{name}, q={arguments.batch}, {arguments.variant}, epsilon {arguments.epsilon}" + (
             ", anisotropic" if arguments.ours else ""
         )
+        key += f", radius scale {arguments.radius_scale:g}" if arguments.radius_scale != 1 else ""
         saved = json.loads(OUT.read_text()) if OUT.exists() else {}
         regrets = saved.get(key, {}).get("regrets", [])
         for seed in range(len(regrets), arguments.runs):
