@@ -1,0 +1,61 @@
+"""What a trial's outcome is worth to methods that only compare: one number, higher is better (card prompt 0.2 and 0.6)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from services.domain.history import History, Observation
+from services.domain.trial import TrialState
+
+
+@dataclass(frozen=True, slots=True)
+class Scored:
+    """A trial with an outcome that selection may use.
+
+    Attributes:
+        merit: the first objective, negated where it is to be minimised; for one that is infeasible or breaks a constraint the worst
+            merit told so far.
+        is_valid: it was evaluated and keeps the constraints.
+    """
+
+    trial: Observation
+    merit: float
+    is_valid: bool
+
+
+def scored(history: History, until: int | None = None) -> list[Scored]:
+    """The trials that have an outcome of use, in the order in which the outcomes came.
+
+    Completed ones, pruned ones with their last report, infeasible ones; failed and cancelled ones say nothing about the point.
+
+    Args:
+        until: only outcomes told up to this `seq`.
+    """
+    told = [t for t in history.finished if until is None or t.told_seq <= until]
+    objective = history.spec.objectives[0]
+    sign = -1.0 if objective.goal == "minimize" else 1.0
+    raw = {t.number: sign * t.metrics[objective.metric] for t in told if objective.metric in t.metrics}
+    valid = {t.number for t in told if t.number in raw and _is_valid(t)}
+    worst = min((raw[n] for n in valid), default=0.0)
+    return [
+        Scored(t, raw[t.number] if t.number in valid else worst, t.number in valid)
+        for t in told
+        if t.number in valid or t.state is TrialState.INFEASIBLE or (t.number in raw and t.feasible is False)
+    ]
+
+
+def _is_valid(trial: Observation) -> bool:
+    return trial.state in (TrialState.COMPLETED, TrialState.PRUNED) and trial.feasible is not False
+
+
+def best(found: Sequence[Scored]) -> Scored | None:
+    """The best one, the earliest among equals; None of none."""
+    return max(found, key=lambda s: (s.merit, s.is_valid, -s.trial.told_seq), default=None)
+
+
+def display(merit: float, lowest: float, highest: float) -> int:
+    """A merit on the scale 0 to 100 that an LLM reads; 50 where all are equal."""
+    if highest <= lowest:
+        return 50
+    return round(100 * min(1.0, max(0.0, (merit - lowest) / (highest - lowest))))
