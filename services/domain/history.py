@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from .llm import LlmReply, Replies
 from .space import Point, point_key
 from .study import StudySpec
 from .trial import TrialState
@@ -55,18 +56,23 @@ class History:
     Attributes:
         seq: everything up to this change of the study is known.
         next_number: the number that the next trial will get.
+        replies: of the language model, as far as they are recorded.
     """
 
     def __init__(self, spec: StudySpec) -> None:
         self.spec = spec
         self.seq = 0
         self.next_number = 1
+        self.replies = Replies()
         self._trials: dict[int, Observation] = {}
         self._keys: set[str] = set()
         self._unkeyed: list[Observation] = []
 
-    def update(self, changed: Iterable[Observation], *, seq: int, next_number: int) -> None:
-        """Take in the trials that changed since the last update (a trial replaces its earlier self)."""
+    def update(
+        self, changed: Iterable[Observation], *, seq: int, next_number: int, replies: Iterable[LlmReply] = ()
+    ) -> None:
+        """Take in the trials that changed since the last update (a trial replaces its earlier self), and new replies."""
+        self.replies.add(replies)
         for trial in changed:
             if trial.number not in self._trials:
                 self._unkeyed.append(trial)

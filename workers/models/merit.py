@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from services.domain.history import History, Observation
+from services.domain.study import StudySpec
 from services.domain.trial import TrialState
 
 
@@ -52,6 +53,14 @@ def _is_valid(trial: Observation) -> bool:
 def best(found: Sequence[Scored]) -> Scored | None:
     """The best one, the earliest among equals; None of none."""
     return max(found, key=lambda s: (s.merit, s.is_valid, -s.trial.told_seq), default=None)
+
+
+def is_full(trial: Observation, spec: StudySpec) -> bool:
+    """Whether a trial is scored on all the examples that decide `best`; true where the study declares none."""
+    if spec.examples is None or trial.evaluate_on is None:
+        return True
+    split, ids = spec.examples.full()
+    return trial.evaluate_on["split"] == split and len(trial.evaluate_on["ids"]) == len(ids)
 
 
 def display(merit: float, lowest: float, highest: float) -> int:
