@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import importlib
+import os
 import signal
 import socket
 import sys
@@ -18,6 +19,7 @@ import uvicorn
 from services.container import Services
 from services.domain.errors import AsktellError, Invalid
 from services.limits import Limits, LocalLimits, RedisLimits, Unlimited
+from services.profiles import read_profiles
 from services.store.engine import Database
 from services.wakeups import LocalWakeups, RedisWakeups, Wakeups
 from workers.suggesters.registry import specs
@@ -34,7 +36,7 @@ def build_services(settings: Settings) -> Services:
     """The use cases over the database and the queue that the settings name."""
     wakeups: Wakeups = RedisWakeups(settings.redis) if settings.redis else LocalWakeups()
     database = Database(settings.database_url, settings.connections)
-    return Services(database, wakeups, specs(), _limits(settings))
+    return Services(database, wakeups, specs(), _limits(settings), profiles=read_profiles(os.environ))
 
 
 def _limits(settings: Settings) -> Limits:

@@ -16,6 +16,8 @@ def dispatcher(services: Services, settings: Settings):  # type: ignore[no-untyp
     return build_dispatcher(
         services.suggesting,
         services.wakeups,
+        services.ledger,
+        services.profiles,
         pool=settings.workers,
         processes=settings.processes,
         memory_limit_mib=settings.memory_limit_mib,

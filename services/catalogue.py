@@ -7,8 +7,10 @@ from collections.abc import Mapping, Sequence
 from .answers import SuggesterEntry, SuggesterList
 from .domain.errors import Invalid, NotFound
 from .domain.history import History
+from .domain.llm import LlmChoice
 from .domain.study import StudySpec
 from .domain.suggester import Problem, Spec, Suggester, Suggestion
+from .profiles import LlmProfile, default_profile
 from .store import trials as trial_store
 from .store.unit_of_work import StudyWork
 
@@ -36,10 +38,14 @@ class Catalogue:
     Args:
         specs: every suggester, made known by the composition root.
         fallback: the quasi-random one that stands in when another is late or broken.
+        profiles: of language models, by name.
     """
 
-    def __init__(self, specs: Mapping[str, Spec], fallback: str = "sobol") -> None:
+    def __init__(
+        self, specs: Mapping[str, Spec], fallback: str = "sobol", profiles: Mapping[str, LlmProfile] | None = None
+    ) -> None:
         self._specs = dict(specs)
+        self._profiles = dict(profiles or {})
         self._fallback = self._specs[fallback]
         self._entries = {name: _entry(spec) for name, spec in sorted(self._specs.items())}
         self._inline: dict[tuple[str, int, str], Suggester] = {}
@@ -59,18 +65,42 @@ class Catalogue:
             raise NotFound(f"there is no suggester {name!r}")
         return entry
 
-    def spec_for(self, spec: StudySpec) -> Spec:
-        """The suggester that a study asks for.
+    def serve(self, spec: StudySpec) -> tuple[StudySpec, Spec]:
+        """A study with its language model's profile filled in where it names none, and the suggester that it asks for.
 
         Raises:
-            Invalid: there is none of this name, or it does not honour all that the study asks for.
+            Invalid: there is no suggester or profile of this name, or it does not honour all that the study asks for.
         """
         found = self._specs.get(spec.suggester.name)
         if found is None:
             known = ", ".join(sorted(self._specs))
             raise Invalid.at("/suggester/name", f"there is no suggester {spec.suggester.name!r}; there are {known}")
-        found.check(spec)
-        return found
+        served = self._with_profile(spec, found)
+        found.check(served)
+        return served, found
+
+    def _with_profile(self, spec: StudySpec, suggester: Spec) -> StudySpec:
+        use, default = suggester.honours.llm, default_profile(self._profiles)
+        has_text = any(p.type == "text" for p in spec.parameters)
+        choice = spec.llm
+        if choice is None and (use == "required" or (use == "preferred" and has_text and default is not None)):
+            choice = LlmChoice()
+        if choice is None or use == "none":
+            return spec  # a choice that is of no use is refused by name when the suggester checks the study
+        for field, name in (("profile", choice.profile), ("encoder", choice.encoder)):
+            if name is not None and name not in self._profiles:
+                raise Invalid.at(f"/llm/{field}", f"there is no profile {name!r}; {self._known_profiles()}")
+        if choice.profile is None:
+            if default is None and (use == "required" or choice.encoder is None):
+                message = f"name one: suggester {suggester.name!r} asks a language model; {self._known_profiles()}"
+                raise Invalid.at("/llm/profile", message)
+            choice = choice.model_copy(update={"profile": default})
+        return spec.model_copy(update={"llm": choice})
+
+    def _known_profiles(self) -> str:
+        if not self._profiles:
+            return "the server has none (ASKTELL_LLM__<NAME>__BASE_URL and __MODEL define one)"
+        return f"there are {', '.join(sorted(self._profiles))}"
 
     def is_used_up(self, work: StudyWork) -> bool:
         """Whether the study's inline suggester has no further point; only looked at where that can be."""

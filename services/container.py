@@ -12,8 +12,10 @@ from .events import Events
 from .exports import Exports
 from .keys import Keys
 from .leases import Leases
+from .ledger import Ledger
 from .limits import Limits, Unlimited
 from .operations import Operations
+from .profiles import LlmProfile
 from .store.engine import Database
 from .store.unit_of_work import Clock
 from .studies import Studies, StudyFinder
@@ -34,6 +36,7 @@ class Services:
         specs: the suggesters on offer, by name.
         limits: of request rates.
         clock: stands in for the database's clock, in tests.
+        profiles: of language models, by name.
     """
 
     def __init__(
@@ -43,10 +46,12 @@ class Services:
         specs: Mapping[str, Spec],
         limits: Limits | None = None,
         clock: Clock | None = None,
+        profiles: Mapping[str, LlmProfile] | None = None,
     ) -> None:
         self.wakeups = wakeups
         self.transactions = Transactions(database, wakeups, clock)
-        self.catalogue = Catalogue(specs)
+        self.profiles = dict(profiles or {})
+        self.catalogue = Catalogue(specs, profiles=self.profiles)
         self.limits: Limits = limits or Unlimited()
         finder = StudyFinder(self.transactions)
         self.studies = Studies(self.transactions, finder, self.catalogue)
@@ -60,6 +65,7 @@ class Services:
         self.diagnosing = Diagnosing(self.transactions)
         self.keys = Keys(self.transactions)
         self.suggesting = Suggesting(self.transactions)
+        self.ledger = Ledger(self.transactions)
         self.sweeper = Sweeper(self.transactions)
 
     async def start(self) -> None:

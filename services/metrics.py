@@ -35,3 +35,7 @@ TRANSACTION_OPERATIONS = Histogram(
 TRANSACTION_SECONDS = Histogram(
     "asktell_transaction_seconds", "Time of a transaction", registry=REGISTRY, buckets=_FAST
 )
+LLM_CALLS = Counter(
+    "asktell_llm_calls_total", "Language model calls, by how they ended", ["profile", "outcome"], registry=REGISTRY
+)
+LLM_TOKENS = Counter("asktell_llm_tokens_total", "Language model tokens", ["profile", "kind"], registry=REGISTRY)

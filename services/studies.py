@@ -102,7 +102,7 @@ class Studies:
         """
         caller.must_be(Role.WRITER)
         spec.check()
-        suggester = self._catalogue.spec_for(spec)
+        spec, suggester = self._catalogue.serve(spec)
         now = self._transactions.now()
 
         def run(connection: Connection) -> Reply[Study]:
@@ -214,8 +214,8 @@ class Studies:
         def change(work: StudyWork) -> None:
             _must_match(work, if_match)
             spec = patched(work.spec, patch)
-            if spec.suggester != work.spec.suggester:
-                self._change_suggester(work, spec)
+            if (spec.suggester, spec.llm) != (work.spec.suggester, work.spec.llm):
+                spec = self._change_suggester(work, spec)
             work.study.spec = spec
             work.study_changed()
             work.event("study.updated", fields=sorted(patch))
@@ -225,8 +225,8 @@ class Studies:
 
         return await self._change(caller, ref, change, idem)
 
-    def _change_suggester(self, work: StudyWork, spec: StudySpec) -> None:
-        found = self._catalogue.spec_for(spec)
+    def _change_suggester(self, work: StudyWork, spec: StudySpec) -> StudySpec:
+        spec, found = self._catalogue.serve(spec)
         work.study.pooled = not found.inline
         work.learned()
         suggestion_store.replace(work.connection, work.id, [], 0)
@@ -237,6 +237,7 @@ class Studies:
             state.owner = state.claimed_until = state.blob = state.retry_at = None
             state.seq = state.failures = 0
             suggestion_store.update_state(work.connection, state)
+        return spec
 
     async def pause(self, caller: Caller, ref: str, idem: Idempotency | None = None) -> Reply[Study]:
         """Hand out no more trials until resumed; those that run may still be told.

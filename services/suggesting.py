@@ -12,10 +12,12 @@ from sqlalchemy import Connection
 from . import metrics
 from .domain import blob as blobs
 from .domain.history import Observation
+from .domain.llm import LlmReply
 from .domain.space import point_key
 from .domain.study import StudySpec, StudyState
 from .domain.suggester import Blob, Suggestion
 from .lifecycle import settle, wanted, withdraw_infeasible
+from .store import llm as llm_store
 from .store import suggestions as store
 from .store import trials as trial_store
 from .store.unit_of_work import StudyGone, StudyWork
@@ -41,9 +43,11 @@ class Claim:
         next_number: of the trial that the first suggestion is for.
         count: suggestions wanted; they replace the whole buffer.
         blob: saved state, only when `known_seq` is 0.
+        replies: of the language model, recorded after `known_seq`.
     """
 
     study: str
+    project: str
     token: int
     suggester: str
     spec: StudySpec
@@ -54,6 +58,7 @@ class Claim:
     next_number: int
     count: int
     blob: Blob | None = None
+    replies: tuple[LlmReply, ...] = ()
 
 
 class Suggesting:
@@ -86,7 +91,9 @@ class Suggesting:
             if state.owner not in (None, owner) and state.claimed_until is not None and state.claimed_until > work.now:
                 return None
             if state.retry_at is not None and state.retry_at > work.now:
-                return None
+                has_news = work.progress.knowledge_seq > work.progress.buffer_seq
+                if state.last_error is not None or not has_news:
+                    return None
             state.token += 1
             state.owner, state.claimed_until = owner, work.now + CLAIM
             store.update_state(work.connection, state)
@@ -95,6 +102,7 @@ class Suggesting:
             changed = trial_store.changed_since(work.connection, work.id, known)
             return Claim(
                 study=work.id,
+                project=work.study.project,
                 token=state.token,
                 suggester=work.spec.suggester.name,
                 spec=work.spec,
@@ -105,6 +113,7 @@ class Suggesting:
                 next_number=work.progress.next_number,
                 count=count,
                 blob=None if known or state.blob is None else blobs.loads(state.blob),
+                replies=() if work.progress.llm is None else llm_store.replies_since(work.connection, work.id, known),
             )
 
         try:
@@ -113,9 +122,19 @@ class Suggesting:
             return None
 
     async def commit(
-        self, claim: Claim, suggestions: Sequence[Suggestion], blob: Blob | None = None, seconds: float = 0.0
+        self,
+        claim: Claim,
+        suggestions: Sequence[Suggestion],
+        blob: Blob | None = None,
+        seconds: float = 0.0,
+        *,
+        may_end: bool = True,
     ) -> bool:
         """Make the suggestions the study's buffer and save the state.
+
+        Args:
+            may_end: fewer suggestions than wanted mean that there are no more; else the suggester is asked again after a pause,
+                or as soon as something is told.
 
         Returns:
             False: the claim is not ours any more, or the study is gone; nothing was written.
@@ -123,13 +142,20 @@ class Suggesting:
         metrics.SUGGEST_SECONDS.labels(claim.suggester).observe(seconds)
 
         def run(work: StudyWork, state: store.StateRecord) -> None:
-            state.failures, state.retry_at, state.last_error = 0, None, None
+            is_short = len(suggestions) < claim.count and work.progress.knowledge_seq <= claim.seq
+            dry = state.failures + 1 if is_short and not may_end else 0
+            state.failures, state.last_error = dry, None
+            state.retry_at = work.now + _pause(dry) if dry else None
             if blob is not None:
                 state.blob, state.seq = blobs.dumps(blob), claim.seq
             self._buffer(work, claim, suggestions)
             _conclude(work, claim, suggestions)
-            if len(suggestions) < claim.count and work.progress.knowledge_seq <= claim.seq:
+            if is_short and may_end:
                 work.progress.exhausted = True
+            elif dry == 1:
+                work.event(
+                    "study.suggester_short", suggester=claim.suggester, wanted=claim.count, made=len(suggestions)
+                )
 
         return await self._as_owner(claim, run)
 
@@ -145,9 +171,8 @@ class Suggesting:
         def run(work: StudyWork, state: store.StateRecord) -> None:
             state.failures += 1
             state.last_error = f"{kind}: {message}"[:2000]
-            pause = min(LAST_RETRY_SECONDS, FIRST_RETRY_SECONDS * 2 ** min(state.failures - 1, 10))
             if not fallback:
-                state.retry_at = work.now + timedelta(seconds=pause)
+                state.retry_at = work.now + _pause(state.failures)
             work.event("study.suggester_failed", suggester=claim.suggester, kind=kind, message=message[:500])
             if fallback:
                 self._buffer(work, claim, fallback)
@@ -202,6 +227,11 @@ class Suggesting:
 
         await self._transactions.write(run)
         await self._transactions.wakeups.publish("work", claim.study)
+
+
+def _pause(failures: int) -> timedelta:
+    """Before the next try, longer after each failure."""
+    return timedelta(seconds=min(LAST_RETRY_SECONDS, FIRST_RETRY_SECONDS * 2 ** min(failures - 1, 10)))
 
 
 def _conclude(work: StudyWork, claim: Claim, suggestions: Sequence[Suggestion]) -> None:

@@ -21,12 +21,14 @@ import structlog
 
 from services.domain import blob as blobs
 from services.domain.errors import AsktellError, Unavailable
+from services.domain.llm import LlmReply, LlmRequest
 from services.domain.suggester import Blob, Spec, Suggestion
 from services.suggesting import Claim, Suggesting
 from services.wakeups import Wakeups
 
 from .fallback import quasi_random
-from .pools.pool import Job, Pool, PoolError, Result, RunnerLost
+from .llm.gateway import Gateway, NoGateway
+from .pools.pool import Job, NeedsAnswers, Pool, PoolError, Result, RunnerLost, SuggesterRaised
 
 log = structlog.get_logger("dispatcher")
 
@@ -34,6 +36,7 @@ POLL_SECONDS = 1.0
 RENEW_SECONDS = 5.0
 LONGEST_PAUSE_SECONDS = 60.0
 MOST_TRIES = 3
+MOST_TALKS = 100
 COMMIT_SECONDS = 180.0
 MOST_KNOWN = 10_000
 CLOSE_SECONDS = 5.0
@@ -56,6 +59,7 @@ class Dispatcher:
         wakeups: `work` topics name studies.
         pool: computes; closed with the dispatcher.
         specs: the catalogue, for what a computation needs and for the quasi-random net.
+        gateway: to language models; closed with the dispatcher.
         owner: names this dispatcher in claims; drawn if absent.
         poll_seconds: how often it looks for studies that no wake-up named.
         renew_seconds: how often it keeps the claim of a computation that runs.
@@ -69,6 +73,7 @@ class Dispatcher:
         pool: Pool,
         specs: Mapping[str, Spec],
         *,
+        gateway: Gateway | None = None,
         owner: str | None = None,
         poll_seconds: float = POLL_SECONDS,
         renew_seconds: float = RENEW_SECONDS,
@@ -79,12 +84,14 @@ class Dispatcher:
         self._wakeups = wakeups
         self._pool = pool
         self._specs = specs
+        self._gateway = gateway or NoGateway()
         self._poll = poll_seconds
         self._renew = renew_seconds
         self._pause = pause_seconds
         self._queue: OrderedDict[str, None] = OrderedDict()
         self._running: dict[str, asyncio.Task[None]] = {}
         self._again: set[str] = set()
+        self._talking: set[str] = set()
         self._known: OrderedDict[str, int] = OrderedDict()
         self._troubles: OrderedDict[str, _Trouble] = OrderedDict()
         self._loop: asyncio.Task[None] | None = None
@@ -110,6 +117,7 @@ class Dispatcher:
             await asyncio.wait(tasks, timeout=CLOSE_SECONDS)
             tasks = [task for task in tasks if not task.done()]
         await self._pool.close()
+        await self._gateway.close()
 
     @property
     def serving(self) -> frozenset[str]:
@@ -165,7 +173,8 @@ class Dispatcher:
             self._queue.setdefault(study)
 
     def _fill(self) -> None:
-        while self._queue and len(self._running) < self._most and not self._is_closed:
+        # Who waits for a language model computes nothing: it takes no turn away from others.
+        while self._queue and len(self._running) - len(self._talking) < self._most and not self._is_closed:
             study, _ = self._queue.popitem(last=False)
             task = self._running[study] = asyncio.create_task(self._serve(study))
             task.add_done_callback(lambda _, study=study: self._served(study))  # type: ignore[misc]
@@ -246,15 +255,15 @@ class Dispatcher:
             )  # fmt: skip
 
     async def _run(self, held: _Held) -> Result | None:
-        """The pool's answer; None if nothing is wanted any more by the time it needs more history.
+        """The pool's answer; None if nothing is wanted any more by the time it needs more history or has its replies.
 
         Raises:
-            PoolError: the suggester broke, or its runner was lost again and again.
+            PoolError: the suggester broke, its runner was lost again and again, or it never stopped asking.
         """
-        lost = 0
+        lost = talks = 0
         while True:
             try:
-                answer = await self._pool.run(self._job(held.claim))
+                answer = await self._pool.run(self._job(held))
             except RunnerLost as error:
                 lost += 1
                 if lost >= MOST_TRIES:
@@ -263,9 +272,32 @@ class Dispatcher:
             else:
                 if isinstance(answer, Result):
                     return answer
+                if isinstance(answer, NeedsAnswers):
+                    talks += 1
+                    if talks > MOST_TALKS:
+                        raise SuggesterRaised(f"asked the language model {MOST_TALKS} times in a row")
+                    if not await self._talk(held, answer.requests):
+                        return None
+                    continue
                 log.debug("runner.needs_history", study=held.claim.study)
             if not await self._reclaim(held):
                 return None
+
+    async def _talk(self, held: _Held, requests: Sequence[LlmRequest]) -> bool:
+        """Have the calls made, and the claim with their replies; False if nothing is wanted any more."""
+        study = held.claim.study
+        self._talking.add(study)
+        self._fill()
+        try:
+            replies = await self._gateway.answer(held.claim, requests)
+        finally:
+            self._talking.discard(study)
+        held.failures = tuple(reply for reply in replies if reply.failure is not None)
+        claim = await self._suggesting.claim(study, self.owner, held.claim.seq)
+        if claim is None:
+            return False
+        held.claim = claim
+        return True
 
     async def _reclaim(self, held: _Held) -> bool:
         """The same claim with the whole history and the saved state."""
@@ -278,7 +310,8 @@ class Dispatcher:
         held.claim = claim
         return True
 
-    def _job(self, claim: Claim) -> Job:
+    def _job(self, held: _Held) -> Job:
+        claim = held.claim
         spec = self._specs.get(claim.suggester)
         if spec is None:
             raise PoolError(f"this worker has no suggester {claim.suggester!r}")
@@ -294,6 +327,7 @@ class Dispatcher:
             count=claim.count,
             blob=None if claim.blob is None else blobs.dumps(claim.blob),
             resources=spec.resources,
+            replies=claim.replies + held.failures,
         )
 
     async def _commit(self, held: _Held, suggestions: Sequence[Suggestion], blob: Blob | None, seconds: float) -> bool:
@@ -302,7 +336,9 @@ class Dispatcher:
         deadline, pause = loop.time() + COMMIT_SECONDS, 0.2
         while True:
             try:
-                is_written = await self._suggesting.commit(held.claim, suggestions, blob, seconds)
+                is_written = await self._suggesting.commit(
+                    held.claim, suggestions, blob, seconds, may_end=self._may_end(held.claim)
+                )
                 break
             except Unavailable as error:
                 self._note_away(error)
@@ -314,6 +350,11 @@ class Dispatcher:
         if not is_written:
             await self._dropped(held.claim)
         return is_written
+
+    def _may_end(self, claim: Claim) -> bool:
+        """Whether fewer suggestions than wanted mean that there are no more."""
+        spec = self._specs.get(claim.suggester)
+        return claim.spec.space.is_finite or (spec is not None and spec.exhausts)
 
     async def _dropped(self, claim: Claim) -> None:
         """Another has taken over, or the study is gone or changed: what is warm here may be of no more use."""
@@ -379,6 +420,7 @@ class _Held:
 
     claim: Claim
     is_open: bool = True
+    failures: tuple[LlmReply, ...] = ()
 
 
 _WORDS = {

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import signal
 from collections.abc import Callable, Mapping
 from contextlib import AsyncExitStack
@@ -13,12 +14,15 @@ import structlog
 
 from services.domain.errors import Invalid
 from services.domain.suggester import Spec
+from services.ledger import Ledger
+from services.profiles import LlmProfile, read_profiles
 from services.store.engine import Database
 from services.suggesting import Suggesting
 from services.transactions import Transactions
 from services.wakeups import LocalWakeups, RedisWakeups, Wakeups
 
 from .dispatcher import Dispatcher
+from .llm.gateway import Gateway
 from .pools.pool import Pool
 from .pools.runner import REGISTRY
 from .watch import Watch
@@ -78,6 +82,8 @@ def build_pool(
 def build_dispatcher(
     suggesting: Suggesting,
     wakeups: Wakeups,
+    ledger: Ledger,
+    profiles: Mapping[str, LlmProfile],
     *,
     pool: str,
     processes: int | None = None,
@@ -89,6 +95,7 @@ def build_dispatcher(
     """A dispatcher with its pool; `await start()` and `await close()` it. Nothing heavy is imported before a job needs it.
 
     Args:
+        ledger, profiles: for language model calls.
         pool: local or ray.
         specs: the catalogue; every suggester of the registry if absent.
     """
@@ -99,7 +106,7 @@ def build_dispatcher(
     made = build_pool(
         pool, processes=processes, memory_limit_mib=memory_limit_mib, ray_address=ray_address, source=source
     )
-    return Dispatcher(suggesting, wakeups, made, specs)
+    return Dispatcher(suggesting, wakeups, made, specs, gateway=Gateway(ledger, profiles))
 
 
 async def run(settings: Settings, ready: Callable[[str], None] | None = None) -> None:
@@ -124,6 +131,8 @@ async def run(settings: Settings, ready: Callable[[str], None] | None = None) ->
         dispatcher = build_dispatcher(
             Suggesting(transactions),
             wakeups,
+            Ledger(transactions),
+            read_profiles(os.environ),
             pool=settings.pool,
             processes=settings.processes,
             memory_limit_mib=settings.memory_limit_mib,

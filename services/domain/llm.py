@@ -163,28 +163,33 @@ class Replies:
     """The recorded replies of a study."""
 
     _found: dict[tuple[str, str], LlmReply] = field(default_factory=dict)
+    _failed: dict[tuple[str, str], LlmReply] = field(default_factory=dict)
     _snapshots: dict[str, int] = field(default_factory=dict)
 
     def add(self, replies: Iterable[LlmReply]) -> None:
-        """Take in recorded replies."""
+        """Take in recorded replies, and the failures of this moment: those of the last time are forgotten, and tried again."""
+        self._failed.clear()
         for reply in replies:
+            if reply.failure is not None:
+                self._failed[reply.key, reply.digest] = reply
+                continue
             self._found[reply.key, reply.digest] = reply
             step = reply.key.split("/", 1)[0]
             self._snapshots[step] = min(self._snapshots.get(step, reply.snapshot), reply.snapshot)
 
     def find(self, request: LlmRequest) -> LlmReply | None:
         """The reply to a request, None if it is not recorded."""
-        return self._found.get((request.key, request.digest))
+        place = (request.key, request.digest)
+        return self._found.get(place) or self._failed.get(place)
 
     def snapshot(self, step: str) -> int | None:
         """The `seq` that the step's first call was made from; None before it."""
         return self._snapshots.get(step)
 
-    def __iter__(self) -> Any:
-        return iter(self._found.values())
-
-    def __len__(self) -> int:
-        return len(self._found)
+    @property
+    def recorded(self) -> list[LlmReply]:
+        """Every reply, failures aside, in the order in which they were added."""
+        return list(self._found.values())
 
 
 Talk: TypeAlias = Generator[Sequence[LlmRequest], Sequence[LlmReply], T]

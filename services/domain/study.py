@@ -11,6 +11,7 @@ from pydantic import Field, field_validator, model_validator
 
 from .document import Document, LongText, Name, ShortText
 from .errors import FieldError, Invalid
+from .llm import LlmChoice, LlmUsage
 from .parameters import ExactInteger, Finite, Parameter
 from .sampling import draw, generator
 from .space import Space
@@ -146,6 +147,9 @@ class StudySpec(Document):
     suggester: SuggesterChoice = SuggesterChoice()
     limits: Limits = Limits()
     examples: ExampleSets | None = None
+    llm: LlmChoice | None = Field(
+        default=None, description="Whether and how the suggester may use a language model of the operator's."
+    )
     seed: Annotated[int, Field(ge=0, le=LARGEST_SEED)] | None = Field(
         default=None, description="Same seed, same suggestions. The server draws one if absent."
     )
@@ -197,6 +201,11 @@ class StudySpec(Document):
         """Whether a point may be worth a second trial."""
         return any(o.noisy for o in self.objectives)
 
+    @property
+    def shares_examples(self) -> bool:
+        """Whether told examples and feedback, and declared exemplars, may leave for the language model."""
+        return self.llm is not None and self.llm.share_examples
+
     def is_feasible(self, metrics: dict[str, float]) -> bool | None:
         """Whether the constraints hold; None while a constrained metric is unknown."""
         if any(c.metric not in metrics for c in self.constraints):
@@ -241,9 +250,10 @@ class Study(StudySpec):
     infeasible_suspected: InfeasibleSuspected | None = Field(
         default=None, description="Set while the suggester believes that no point keeps the constraints."
     )
+    llm_usage: LlmUsage | None = Field(default=None, description="What its language model calls have come to.")
 
 
-PATCHABLE = frozenset({"suggester", "limits", "early_stopping", "labels", "metadata"})
+PATCHABLE = frozenset({"suggester", "limits", "early_stopping", "llm", "labels", "metadata"})
 
 
 def patched(spec: StudySpec, patch: dict[str, Any]) -> StudySpec:

@@ -9,7 +9,8 @@ The laws every suggester obeys (tests/suggesters/law.py holds each to them):
 2. `state()` only saves work. A suggester restored from any earlier state of the same study, or from none, and shown the whole history
    proposes the same points, on any machine.
 3. Points are inside the space, in canonical form, keep the parameter constraints, and repeat no point of a finite
-   space while the study is not noisy. Fewer suggestions than asked for mean: the space is exhausted.
+   space while the study is not noisy. Fewer suggestions than asked for mean: the space is exhausted; where it is infinite and the
+   suggester does not say that it `exhausts`, they mean: no more for now, ask again later.
 4. What it does not serve it declares in its `Spec`, and the study is refused at creation.
 """
 
@@ -17,7 +18,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -111,7 +112,10 @@ class Suggester(Protocol):
             count: >= 1.
 
         Returns:
-            `count` suggestions, fewer only when no further point exists.
+            `count` suggestions, fewer only when no further point exists (law 3).
+
+        Raises:
+            NeedsReplies: language model calls that it cannot go on without.
         """
         ...
 
@@ -140,6 +144,10 @@ class Honours(Document):
     defaults: bool = True
     feedback: bool = False
     examples: bool = False
+    llm: Literal["none", "optional", "preferred", "required"] = Field(
+        default="none",
+        description="Whether it asks a language model; a preferred one is used where the server has one.",
+    )
     max_parameters: int | None = None
 
     @field_serializer("types")
@@ -225,6 +233,7 @@ class Spec:
             ),
             (spec.is_noisy and not honours.noise, "/objectives", "noise"),
             (spec.examples is not None and not honours.examples, "/examples", "examples"),
+            (spec.llm is not None and honours.llm == "none", "/llm", "a language model"),
         ]
         problems += [FieldError(pointer, f"{who} does not honour {what}") for bad, pointer, what in checks if bad]
         if honours.max_parameters is not None and len(spec.parameters) > honours.max_parameters:

@@ -9,6 +9,7 @@ from typing import Any
 
 from ..domain.document import canonical
 from ..domain.history import Observation
+from ..domain.llm import LlmUsage
 from ..domain.study import InfeasibleSuspected, Study, StudySpec, StudyState, TrialCounts
 from ..domain.trial import EvaluateOn, ExampleResult, Measurement, SuggestedBy, Trial, TrialState
 
@@ -39,6 +40,7 @@ class Progress:
     exhausted: bool = False
     next_lease_at: datetime | None = None
     infeasible_suspected: dict[str, Any] | None = None
+    llm: dict[str, Any] | None = None
 
     @property
     def trials(self) -> int:
@@ -87,6 +89,7 @@ class StudyRecord:
             created_at=self.created_at,
             updated_at=max(self.updated_at, progress.updated_at),
             infeasible_suspected=_suspicion(progress.infeasible_suspected),
+            llm_usage=None if progress.llm is None else LlmUsage.model_validate(progress.llm["usage"]),
         )
 
 

@@ -144,6 +144,7 @@ class ProgressRow(Base):
     next_lease_at: Mapped[datetime | None]  # no lease runs out before this
     updated_at: Mapped[datetime]
     infeasible_suspected: Mapped[dict[str, Any] | None]  # trial, evidence and time of the suggester's verdict
+    llm: Mapped[dict[str, Any] | None]  # what its language model calls have come to
 
     __table_args__ = (
         Index("ix_study_progress_wants", "study_id", postgresql_where=text("wants"), sqlite_where=text("wants")),
@@ -305,6 +306,62 @@ class SuggesterStateRow(Base):
     failures: Mapped[int]
     retry_at: Mapped[datetime | None]
     last_error: Mapped[str | None]
+
+
+class LlmCallRow(Base):
+    """A language model call: open while it runs, and its reply for ever after. Taken as spent as soon as it is open."""
+
+    __tablename__ = "llm_calls"
+
+    study_id: Mapped[str] = _of_study(primary_key=True)
+    key: Mapped[str] = mapped_column(primary_key=True)
+    digest: Mapped[str] = mapped_column(primary_key=True)
+    project: Mapped[str]
+    profile: Mapped[str]
+    role: Mapped[str]
+    snapshot: Mapped[int]
+    token: Mapped[int]  # the claim that the call was made under
+    state: Mapped[str]  # open | done | failed | lost
+    request: Mapped[dict[str, Any]]
+    reply: Mapped[dict[str, Any] | None]
+    failure: Mapped[str | None]
+    detail: Mapped[str | None]
+    prompt_tokens: Mapped[int]  # the most it may come to while open, what it came to afterwards
+    completion_tokens: Mapped[int]
+    cost: Mapped[float]
+    estimated: Mapped[bool]
+    seconds: Mapped[float | None]
+    seq: Mapped[int | None]
+    created_at: Mapped[datetime]
+
+    __table_args__ = (
+        Index("ix_llm_calls_study_id_seq", "study_id", "seq"),
+        Index(
+            "ix_llm_calls_open",
+            "study_id",
+            postgresql_where=text("state = 'open'"),
+            sqlite_where=text("state = 'open'"),
+        ),
+        Index(
+            "ix_llm_calls_open_project",
+            "project",
+            "profile",
+            postgresql_where=text("state = 'open'"),
+            sqlite_where=text("state = 'open'"),
+        ),
+    )
+
+
+class LlmAccountRow(Base):
+    """What a project has spent on a profile; outlives its studies."""
+
+    __tablename__ = "llm_accounts"
+
+    project: Mapped[str] = mapped_column(primary_key=True)
+    profile: Mapped[str] = mapped_column(primary_key=True)
+    calls: Mapped[int]
+    tokens: Mapped[int]
+    cost: Mapped[float]
 
 
 class IdempotencyRow(Base):

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from services.domain import blob as blobs
@@ -13,6 +14,7 @@ from services.domain.study import StudySpec
 from services.domain.suggester import Problem, Spec, Suggester, Suggestion
 from services.domain.trial import TrialState
 from tests.support.builders import study
+from tests.support.scripted_llm import ScriptedLlm
 
 SPACES: dict[str, dict[str, Any]] = {
     "plane": {"parameters": [{"name": n, "type": "float", "min": -2, "max": 3} for n in "xy"]},
@@ -47,6 +49,32 @@ SPACES: dict[str, dict[str, Any]] = {
         ]
     },
     "point": {"parameters": [{"name": n, "type": "float", "min": 1, "max": 1} for n in "xy"]},
+    "prompt": {
+        "parameters": [
+            {
+                "name": "prompt",
+                "type": "text",
+                "initial": [
+                    "Read the review {q} with care, and say whether its writer is happy or not.",
+                    "Think step by step about {q}, then answer in one word: good or bad.",
+                ],
+                "max_length": 300,
+                "placeholders": ["{q}"],
+                "task": "sentiment of a film review",
+            }
+        ]
+    },
+    "prompt beside numbers": {
+        "parameters": [
+            {
+                "name": "prompt",
+                "type": "text",
+                "initial": ["Decide with care, and quickly, whether the writer of the review was happy with the film."],
+            },
+            {"name": "temperature", "type": "float", "min": 0, "max": 2},
+            {"name": "model", "type": "categorical", "choices": ["small", "large"]},
+        ]
+    },
 }
 OUTCOMES: dict[str, Callable[[int], float]] = {
     "varied": lambda n: math.sin(n * 1.7) + n % 3,
@@ -57,7 +85,9 @@ OUTCOMES: dict[str, Callable[[int], float]] = {
 
 def problem(spec: Spec, space: str, seed: int = 3, **fields: Any) -> Problem:
     """The problem of one of `SPACES` for a suggester."""
-    made = study(**SPACES[space], suggester={"name": spec.name}, seed=seed, **fields)
+    if spec.honours.llm != "none":
+        fields.setdefault("llm", {"profile": "scripted", "share_examples": True})
+    made = study(**{**SPACES[space], "suggester": {"name": spec.name}, "seed": seed, **fields})
     made.check()
     return Problem(study="st", spec=made, seed=seed)
 
@@ -88,10 +118,11 @@ def save(suggester: Suggester) -> bytes | None:
 class Study:
     """A study without a service: trials are made from suggestions and told in any order."""
 
-    def __init__(self, of: Problem) -> None:
+    def __init__(self, of: Problem, llm: ScriptedLlm | None = None) -> None:
         self.problem = of
         self.seq = 0
         self.trials: dict[int, Observation] = {}
+        self.llm = llm or ScriptedLlm()
 
     @property
     def spec(self) -> StudySpec:
@@ -101,44 +132,70 @@ class Study:
     def history(self) -> History:
         """All that is known, told anew."""
         found = History(self.spec)
-        found.update(self.trials.values(), seq=self.seq, next_number=len(self.trials) + 1)
+        found.update(
+            self.trials.values(), seq=self.seq, next_number=len(self.trials) + 1, replies=self.llm.log
+        )  # fmt: skip
         return found
+
+    def ask(self, suggester: Suggester, count: int, history: History | None = None) -> list[Suggestion]:
+        """What the suggester proposes, its language model's calls answered."""
+        return self.llm.suggest(suggester, self.history() if history is None else history, count)
 
     def start(self, suggestion: Suggestion) -> int:
         """A trial of a suggestion."""
         number = len(self.trials) + 1
-        self._put(number, suggestion.parameters, suggestion.origin, suggestion.suggester, TrialState.RUNNING)
+        self._put(
+            Observation(
+                number=number, told_seq=0, state=TrialState.RUNNING, parameters=suggestion.parameters,
+                origin=suggestion.origin, suggester=suggestion.suggester,
+                evaluate_on=suggestion.evaluate_on or self._full(),
+            )
+        )  # fmt: skip
         return number
 
     def add(self, point: Point) -> int:
         """A trial of the user's own."""
         number = len(self.trials) + 1
-        self._put(number, point, {}, "user", TrialState.WAITING)
+        self._put(
+            Observation(
+                number=number, told_seq=0, state=TrialState.WAITING, parameters=point, suggester="user",
+                evaluate_on=self._full(),
+            )
+        )  # fmt: skip
         return number
 
-    def tell(self, number: int, value: float, state: TrialState = TrialState.COMPLETED) -> None:
-        """An outcome: `value` for every metric."""
-        trial = self.trials[number]
-        metrics: Mapping[str, float] = {}
-        if state in (TrialState.COMPLETED, TrialState.PRUNED):
-            metrics = dict.fromkeys(self.spec.required_metrics, value)
-        self._put(number, trial.parameters, trial.origin, trial.suggester, state, metrics)
-
-    def _put(
+    def tell(
         self,
         number: int,
-        point: Point,
-        origin: Mapping[str, Any],
-        suggester: str,
-        state: TrialState,
-        metrics: Mapping[str, float] | None = None,
+        value: float,
+        state: TrialState = TrialState.COMPLETED,
+        *,
+        feedback: str | None = None,
+        examples: Sequence[Mapping[str, Any]] | None = None,
+        **metrics: float,
     ) -> None:
-        self.seq += 1
-        feasible = self.spec.is_feasible(dict(metrics)) if metrics else None
-        self.trials[number] = Observation(
-            number=number, told_seq=self.seq, state=state, parameters=point, metrics=metrics or {}, feasible=feasible,
-            origin=origin, suggester=suggester,
+        """An outcome: `value` for every metric that is not given by name."""
+        told: dict[str, float] = {}
+        if state in (TrialState.COMPLETED, TrialState.PRUNED):
+            told = dict.fromkeys(self.spec.required_metrics, value) | metrics
+        feasible = self.spec.is_feasible(told) if told else None
+        self._put(
+            replace(
+                self.trials[number], state=state, metrics=told, feasible=feasible, feedback=feedback,
+                examples=None if examples is None else tuple(examples),
+            )
         )  # fmt: skip
+
+    def _full(self) -> Mapping[str, Any] | None:
+        """What a trial is scored on where its suggestion does not say: all the examples that decide `best`."""
+        if self.spec.examples is None:
+            return None
+        split, ids = self.spec.examples.full()
+        return {"split": split, "ids": list(ids)}
+
+    def _put(self, trial: Observation) -> None:
+        self.seq += 1
+        self.trials[trial.number] = replace(trial, told_seq=self.seq)
 
 
 def check_points(of: Problem, suggestions: list[Suggestion], known: set[str]) -> None:
@@ -158,13 +215,9 @@ def check_points(of: Problem, suggestions: list[Suggestion], known: set[str]) ->
 
 def with_metrics(trial: Observation, metrics: Mapping[str, float], feasible: bool) -> Observation:
     """The same trial with values of its own for each metric."""
-    from dataclasses import replace
-
     return replace(trial, metrics=dict(metrics), feasible=feasible)
 
 
 def with_std(trial: Observation, std: Mapping[str, float]) -> Observation:
     """The same trial with told standard errors."""
-    from dataclasses import replace
-
     return replace(trial, std=dict(std))

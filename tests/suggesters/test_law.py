@@ -40,7 +40,7 @@ def run(
             history = one.history()
         else:
             history.update(one.trials.values(), seq=one.seq, next_number=len(one.trials) + 1)
-        found = list(suggester.suggest(history, 1 + n % 2))
+        found = one.ask(suggester, 1 + n % 2, history)
         law.check_points(of, found, known)
         seen += [point_key(s.parameters) for s in found]
         open_trials += [one.start(s) for s in found]
@@ -78,14 +78,14 @@ def test_a_finite_space_is_used_up_without_repeats(spec: Spec, space: str) -> No
     of = law.problem(spec, space)
     one, known = law.Study(of), set[str]()
     suggester = law.make(spec, of)
-    while found := list(suggester.suggest(one.history(), 3)):
+    while found := one.ask(suggester, 3):
         law.check_points(of, found, known)
         for suggestion in found:
             number = one.start(suggestion)
             if number % 3:
                 one.tell(number, float(number % 5))
     assert len(known) == of.space.size
-    assert list(law.make(spec, of).suggest(one.history(), 2)) == []
+    assert one.ask(law.make(spec, of), 2) == []
 
 
 @each
@@ -94,10 +94,10 @@ def test_a_users_own_points_are_welcome(spec: Spec, space: str) -> None:
     one = law.Study(of)
     suggester = law.make(spec, of)
     for n in range(6):
-        own = next(iter(law.make(spec, law.problem(spec, space, seed=100 + n)).suggest(one.history(), 1)), None)
+        own = next(iter(one.ask(law.make(spec, law.problem(spec, space, seed=100 + n)), 1)), None)
         if own is not None and not of.space.is_finite:
             one.tell(one.add(own.parameters), float(n))
-        for suggestion in suggester.suggest(one.history(), 2):
+        for suggestion in one.ask(suggester, 2):
             one.tell(one.start(suggestion), float(n))
 
 

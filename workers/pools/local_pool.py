@@ -17,7 +17,7 @@ from typing import Any
 import psutil
 import structlog
 
-from .pool import ERRORS, Job, NeedsHistory, PoolError, Result, RunnerLost, SuggesterHung, SuggesterOutOfMemory
+from .pool import ERRORS, Answer, Job, PoolError, RunnerLost, SuggesterHung, SuggesterOutOfMemory
 from .runner import REGISTRY, SINGLE_THREAD
 from .schedule import Patience, Schedule
 
@@ -73,7 +73,7 @@ class LocalPool:
     async def start(self) -> None:
         """Nothing: a process starts in a second, and a server whose studies need none shall hold none."""
 
-    async def run(self, job: Job) -> Result | NeedsHistory:
+    async def run(self, job: Job) -> Answer:
         """Compute a job in its study's process, or in an idle one."""
         return await self._schedule.run(job)
 
@@ -99,7 +99,7 @@ class LocalPool:
         if process is not None:
             asyncio.get_running_loop().run_in_executor(self._threads, process.end)
 
-    async def _compute(self, index: int, job: Job) -> Result | NeedsHistory:
+    async def _compute(self, index: int, job: Job) -> Answer:
         """Run a job in a place's process.
 
         Raises:
@@ -156,7 +156,7 @@ class _Process:
         """Whether it can take a job."""
         return self._popen.poll() is None
 
-    def exchange(self, forget: frozenset[str], job: Job) -> Result | NeedsHistory:
+    def exchange(self, forget: frozenset[str], job: Job) -> Answer:
         """Send a job, wait for its answer, and watch time and memory meanwhile.
 
         Raises:
@@ -177,7 +177,7 @@ class _Process:
         if isinstance(answer, tuple):
             kind, message = answer
             raise ERRORS[kind](message)
-        result: Result | NeedsHistory = answer
+        result: Answer = answer
         return result
 
     def _await(self, seconds: float, hung: str) -> Any:

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from typing import ClassVar, Protocol
 
 from services.domain.history import Observation
+from services.domain.llm import LlmReply, LlmRequest
 from services.domain.suggester import Resources, Suggestion
 
 
@@ -33,6 +34,7 @@ class Job:
         count: suggestions wanted, >= 1.
         blob: saved state (`services.domain.blob`), None for none.
         resources: what the method needs, and its time.
+        replies: of the language model, recorded after `known_seq`, and the failures of calls made for this job.
     """
 
     study: str
@@ -46,6 +48,7 @@ class Job:
     count: int
     blob: bytes | None = None
     resources: Resources = field(default_factory=Resources)
+    replies: tuple[LlmReply, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,6 +69,16 @@ class Result:
 @dataclass(frozen=True, slots=True)
 class NeedsHistory:
     """The runner does not know the study up to the job's `known_seq`: send everything (and the saved state)."""
+
+
+@dataclass(frozen=True, slots=True)
+class NeedsAnswers:
+    """The method cannot go on without these language model calls; run the job again with their replies."""
+
+    requests: tuple[LlmRequest, ...]
+
+
+Answer = Result | NeedsHistory | NeedsAnswers
 
 
 class PoolError(Exception):
@@ -115,7 +128,7 @@ class Pool(Protocol):
         """Get ready ahead of the first job, in the background; returns at once."""
         ...
 
-    async def run(self, job: Job) -> Result | NeedsHistory:
+    async def run(self, job: Job) -> Answer:
         """Compute; jobs of one study never overlap (their caller sees to that).
 
         Raises:

@@ -6,7 +6,7 @@ import ctypes
 import os
 import threading
 
-from .pool import Job, NeedsHistory, Result
+from .pool import Answer, Job
 from .runner import Runner, answer, finder
 
 WATCH_SECONDS = 0.2
@@ -30,7 +30,7 @@ class Actor:
         """Its process id, once it is there."""
         return os.getpid()
 
-    def run(self, forget: frozenset[str], job: Job) -> Result | NeedsHistory | tuple[str, str]:
+    def run(self, forget: frozenset[str], job: Job) -> Answer | tuple[str, str]:
         """A job's answer, or its error as (kind, message)."""
         for study in forget:
             self._runner.forget(study)

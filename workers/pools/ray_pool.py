@@ -14,7 +14,7 @@ from typing import Any
 
 import structlog
 
-from .pool import ERRORS, Job, NeedsHistory, Result, RunnerLost, SuggesterHung, SuggesterOutOfMemory
+from .pool import ERRORS, Answer, Job, RunnerLost, SuggesterHung, SuggesterOutOfMemory
 from .runner import REGISTRY, SINGLE_THREAD
 from .schedule import Patience, Schedule
 
@@ -111,7 +111,7 @@ class RayPool:
 
         self._starting = asyncio.create_task(ahead())
 
-    async def run(self, job: Job) -> Result | NeedsHistory:
+    async def run(self, job: Job) -> Answer:
         """Compute a job in its study's actor."""
         await self._connect()
         await self._refresh()
@@ -199,7 +199,7 @@ class RayPool:
         group = self._groups.get(needs)
         if group is None:
 
-            async def compute(index: int, job: Job) -> Result | NeedsHistory:
+            async def compute(index: int, job: Job) -> Answer:
                 return await self._compute(self._groups[needs], index, job)
 
             def retire(index: int) -> None:
@@ -212,7 +212,7 @@ class RayPool:
             group = self._groups[needs] = _Group(needs, schedule)
         return group
 
-    async def _compute(self, group: _Group, index: int, job: Job) -> Result | NeedsHistory:
+    async def _compute(self, group: _Group, index: int, job: Job) -> Answer:
         """Run a job in a place's actor.
 
         Raises:
@@ -231,7 +231,7 @@ class RayPool:
             if kind != "raised":
                 await self._end(group, index)
             raise ERRORS[kind](message)
-        result: Result | NeedsHistory = found
+        result: Answer = found
         return result
 
     async def _new_actor(self, group: _Group, index: int) -> Any:

@@ -16,10 +16,11 @@ import orjson
 from services.domain import blob as blobs
 from services.domain.errors import Invalid
 from services.domain.history import History
+from services.domain.llm import NeedsReplies
 from services.domain.study import StudySpec
 from services.domain.suggester import Blob, Problem, Spec, Suggester, Suggestion
 
-from .pool import Job, NeedsHistory, PoolError, Result, SuggesterOutOfMemory, SuggesterRaised
+from .pool import Answer, Job, NeedsAnswers, NeedsHistory, PoolError, Result, SuggesterOutOfMemory, SuggesterRaised
 
 WARM_STUDIES = 64
 REGISTRY = "workers.suggesters.registry:get"
@@ -70,7 +71,7 @@ class Runner:
         self._most = warm_studies
         self._warm: OrderedDict[str, _Warm] = OrderedDict()
 
-    def run(self, job: Job) -> Result | NeedsHistory:
+    def run(self, job: Job) -> Answer:
         """Compute a job.
 
         Raises:
@@ -84,6 +85,8 @@ class Runner:
                 return NeedsHistory()
             suggestions = _checked(warm.suggester.suggest(warm.history, job.count), warm.history.spec, job.count)
             blob = _sealed(warm.suggester.state(), warm.fingerprint)
+        except NeedsReplies as needs:
+            return NeedsAnswers(needs.requests)
         except MemoryError as error:
             self.forget(job.study)
             raise SuggesterOutOfMemory(f"{job.suggester} ran out of memory") from error
@@ -111,7 +114,9 @@ class Runner:
         fingerprint = hashlib.blake2b(f"{job.suggester}\n{job.seed}\n{job.spec}".encode(), digest_size=16).hexdigest()
         if warm is None or warm.fingerprint != fingerprint:
             warm = self._fresh(job, fingerprint, warm)
-        warm.history.update(job.observations, seq=max(job.seq, warm.history.seq), next_number=job.next_number)
+        warm.history.update(
+            job.observations, seq=max(job.seq, warm.history.seq), next_number=job.next_number, replies=job.replies
+        )
         self._warm[job.study] = warm
         self._warm.move_to_end(job.study)
         while len(self._warm) > self._most:
@@ -127,11 +132,14 @@ class Runner:
         suggester = entry.create(problem, entry.parse_options(spec.suggester.options), blob)
         history = History(spec)
         if known is not None:
-            history.update(known.history.trials, seq=known.history.seq, next_number=known.history.next_number)
+            history.update(
+                known.history.trials, seq=known.history.seq, next_number=known.history.next_number,
+                replies=known.history.replies.recorded,
+            )  # fmt: skip
         return _Warm(fingerprint, history, suggester)
 
 
-def answer(runner: Runner, job: Job) -> Result | NeedsHistory | tuple[str, str]:
+def answer(runner: Runner, job: Job) -> Answer | tuple[str, str]:
     """A job's answer, or its error as (kind, message): a stranger's exception may not survive the way to another process."""
     try:
         return runner.run(job)

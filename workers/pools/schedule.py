@@ -10,11 +10,10 @@ from dataclasses import dataclass, field
 
 import structlog
 
-from .pool import Job, NeedsHistory, PoolError, Result, RunnerLost, home
+from .pool import Answer, Job, PoolError, RunnerLost, home
 
 log = structlog.get_logger("pool")
 
-Answer = Result | NeedsHistory
 MOST_HOMES = 10_000
 
 

@@ -28,13 +28,18 @@ TEXT = frozenset({"text"})
 REST = "rest"
 
 
-def beside(create: Create, own: frozenset[str] = TEXT) -> Create:
-    """A suggester's `create` that also takes spaces with parameters of other types than its `own`."""
+def beside(create: Create, own: frozenset[str] = TEXT, *, credits_best: bool = True) -> Create:
+    """A suggester's `create` that also takes spaces with parameters of other types than its `own`.
+
+    Args:
+        credits_best: a point of the method's counts as the best that it reached with any other values; else as it was told, for methods
+            that must find old outcomes unchanged.
+    """
 
     def made(problem: Problem, options: Any, blob: Blob | None) -> Suggester:
         if all(p.type in own for p in problem.spec.parameters):
             return create(problem, options, blob)
-        return Beside(problem, lambda part: create(part, options, blob), own)
+        return Beside(problem, lambda part: create(part, options, blob), own, credits_best)
 
     return made
 
@@ -54,8 +59,10 @@ def unserved(spec: StudySpec, own: frozenset[str] = TEXT) -> list[FieldError]:
 class Beside:
     """A method for some of the parameters, `auto` for the rest."""
 
-    def __init__(self, problem: Problem, create: Callable[[Problem], Suggester], own: frozenset[str]) -> None:
-        self._problem = problem
+    def __init__(
+        self, problem: Problem, create: Callable[[Problem], Suggester], own: frozenset[str], credits_best: bool = True
+    ) -> None:
+        self._problem, self._credits_best = problem, credits_best
         self._own = _part(problem, own, is_own=True)
         self._rest = _part(problem, own, is_own=False)
         self._method = create(self._own)
@@ -100,7 +107,7 @@ class Beside:
     def _seen_by_method(self, history: History, found: Sequence[Scored]) -> History:
         """The trials that it proposed (and the users'), texts credited with the best that they reached."""
         reached: dict[str, Scored] = {}
-        for candidate in found:
+        for candidate in found if self._credits_best else ():
             key = self._key(candidate.trial)
             if candidate.is_valid and (key not in reached or candidate.merit > reached[key].merit):
                 reached[key] = candidate
@@ -110,8 +117,8 @@ class Beside:
             (self._projected(t, self._own, reached.get(self._key(t))) for t in own),
             seq=history.seq,
             next_number=history.next_number,
-            replies=history.replies,
         )
+        seen.replies = history.replies
         return seen
 
     # -- the best trial's texts, new other values

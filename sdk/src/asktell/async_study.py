@@ -284,7 +284,7 @@ class AsyncStudy(StudyFields):
         return self
 
     async def patch(self, *, if_unchanged: bool = False, **changes: Any) -> AsyncStudy:
-        """Change `suggester`, `limits`, `early_stopping`, `labels` or `metadata` by a JSON merge patch: None removes.
+        """Change `suggester`, `limits`, `early_stopping`, `llm`, `labels` or `metadata` by a JSON merge patch: None removes.
 
         Args:
             if_unchanged: only if nobody changed the study since it was read.

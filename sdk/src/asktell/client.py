@@ -85,6 +85,7 @@ class Client:
         labels: Mapping[str, str] | None = None,
         metadata: Mapping[str, Any] | None = None,
         examples: Mapping[str, Sequence[str]] | None = None,
+        llm: Mapping[str, Any] | str | None = None,
         exist_ok: bool = False,
         **more_limits: Unpack[Limits],
     ) -> Study:
@@ -94,6 +95,8 @@ class Client:
             space: `{"lr": Float(1e-5, 0.1, scale="log"), …}`, or a list of named parameters or documents.
             minimize, maximize: metrics, one or several; `objectives` are documents in their place.
             suggester: a name of the catalogue, or `{"name": …, "options": {…}}`; the service chooses if absent.
+            examples: the ids that trials are scored on: `{"train": [...], "validation": [...]}`.
+            llm: the language model that may propose texts: a profile of the operator's by name, or `{"profile", "share_examples", …}`.
             limits: as a mapping, or one by one: `max_trials=200, max_running=16`.
             exist_ok: take the study of this name if it has the same space, objectives and constraints.
 
@@ -109,6 +112,7 @@ class Client:
             "labels": labels,
             "metadata": metadata,
             "examples": examples,
+            "llm": {"profile": llm} if isinstance(llm, str) else llm,
         }
         bounds = {**(limits or {}), **more_limits}
         document = study_document(name, space, minimize, maximize, objectives, suggester, bounds, rest)

@@ -140,6 +140,11 @@ class StudyFields:
         return self.data.get("infeasible_suspected")
 
     @property
+    def llm_usage(self) -> Json | None:
+        """What its language model calls have come to: `calls`, tokens, `cost`; None before the first."""
+        return self.data.get("llm_usage")
+
+    @property
     def parameters(self) -> list[Json]:
         """The search space."""
         return list(self.data["parameters"])

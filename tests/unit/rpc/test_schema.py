@@ -17,7 +17,7 @@ from pydantic.fields import FieldInfo
 from api.rpc.evaluation import Opening
 from asktell.v1 import error_pb2, operation_pb2, study_pb2, suggester_pb2, trial_pb2
 from services import answers, pages
-from services.domain import calibration, parameters, study, suggester, trial
+from services.domain import calibration, llm, parameters, study, suggester, trial
 from services.domain.document import Document
 from services.requests import EventsQuery, ExportQuery, NewTrials, WaitQuery
 
@@ -33,6 +33,8 @@ RESOURCES: list[tuple[type[Message], type[Document]]] = [
     (study_pb2.SuggesterChoice, study.SuggesterChoice),
     (study_pb2.Limits, study.Limits),
     (study_pb2.ExampleSets, study.ExampleSets),
+    (study_pb2.LlmChoice, llm.LlmChoice),
+    (study_pb2.LlmUsage, llm.LlmUsage),
     (study_pb2.TrialCounts, study.TrialCounts),
     (study_pb2.Event, answers.Event),
     (study_pb2.ListStudiesRequest, pages.ListStudies),
@@ -84,7 +86,7 @@ REQUESTS: list[tuple[type[Message], type[Document], set[str]]] = [
 PAIRS = [(message, model, set[str]()) for message, model in RESOURCES] + REQUESTS
 INPUTS = {model for _, model, _ in REQUESTS} | {
     study.Study, study.Objective, study.Constraint, study.EarlyStopping, study.SuggesterChoice, study.Limits,
-    trial.NumberedOutcome, trial.NewTrial, trial.ExampleResult,
+    trial.NumberedOutcome, trial.NewTrial, trial.ExampleResult, llm.LlmChoice,
 }  # fmt: skip
 ZEROS: dict[type, Any] = {str: "", int: 0, float: 0.0, bool: False}
 SCALARS = {

@@ -28,7 +28,7 @@ STUDY_STATE_PAUSED: StudyState
 STUDY_STATE_COMPLETED: StudyState
 
 class Study(_message.Message):
-    __slots__ = ("name", "parameters", "objectives", "constraints", "parameter_constraints", "early_stopping", "suggester", "limits", "examples", "seed", "labels", "metadata", "id", "state", "state_reason", "seq", "trial_counts", "etag", "created_at", "updated_at", "infeasible_suspected")
+    __slots__ = ("name", "parameters", "objectives", "constraints", "parameter_constraints", "early_stopping", "suggester", "limits", "examples", "seed", "labels", "metadata", "id", "state", "state_reason", "seq", "trial_counts", "etag", "created_at", "updated_at", "infeasible_suspected", "llm", "llm_usage")
     class LabelsEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -57,6 +57,8 @@ class Study(_message.Message):
     CREATED_AT_FIELD_NUMBER: _ClassVar[int]
     UPDATED_AT_FIELD_NUMBER: _ClassVar[int]
     INFEASIBLE_SUSPECTED_FIELD_NUMBER: _ClassVar[int]
+    LLM_FIELD_NUMBER: _ClassVar[int]
+    LLM_USAGE_FIELD_NUMBER: _ClassVar[int]
     name: str
     parameters: _containers.RepeatedCompositeFieldContainer[Parameter]
     objectives: _containers.RepeatedCompositeFieldContainer[Objective]
@@ -78,7 +80,43 @@ class Study(_message.Message):
     created_at: _timestamp_pb2.Timestamp
     updated_at: _timestamp_pb2.Timestamp
     infeasible_suspected: InfeasibleSuspected
-    def __init__(self, name: _Optional[str] = ..., parameters: _Optional[_Iterable[_Union[Parameter, _Mapping]]] = ..., objectives: _Optional[_Iterable[_Union[Objective, _Mapping]]] = ..., constraints: _Optional[_Iterable[_Union[Constraint, _Mapping]]] = ..., parameter_constraints: _Optional[_Iterable[str]] = ..., early_stopping: _Optional[_Union[EarlyStopping, _Mapping]] = ..., suggester: _Optional[_Union[SuggesterChoice, _Mapping]] = ..., limits: _Optional[_Union[Limits, _Mapping]] = ..., examples: _Optional[_Union[ExampleSets, _Mapping]] = ..., seed: _Optional[int] = ..., labels: _Optional[_Mapping[str, str]] = ..., metadata: _Optional[_Union[_struct_pb2.Struct, _Mapping]] = ..., id: _Optional[str] = ..., state: _Optional[_Union[StudyState, str]] = ..., state_reason: _Optional[str] = ..., seq: _Optional[int] = ..., trial_counts: _Optional[_Union[TrialCounts, _Mapping]] = ..., etag: _Optional[str] = ..., created_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., updated_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., infeasible_suspected: _Optional[_Union[InfeasibleSuspected, _Mapping]] = ...) -> None: ...
+    llm: LlmChoice
+    llm_usage: LlmUsage
+    def __init__(self, name: _Optional[str] = ..., parameters: _Optional[_Iterable[_Union[Parameter, _Mapping]]] = ..., objectives: _Optional[_Iterable[_Union[Objective, _Mapping]]] = ..., constraints: _Optional[_Iterable[_Union[Constraint, _Mapping]]] = ..., parameter_constraints: _Optional[_Iterable[str]] = ..., early_stopping: _Optional[_Union[EarlyStopping, _Mapping]] = ..., suggester: _Optional[_Union[SuggesterChoice, _Mapping]] = ..., limits: _Optional[_Union[Limits, _Mapping]] = ..., examples: _Optional[_Union[ExampleSets, _Mapping]] = ..., seed: _Optional[int] = ..., labels: _Optional[_Mapping[str, str]] = ..., metadata: _Optional[_Union[_struct_pb2.Struct, _Mapping]] = ..., id: _Optional[str] = ..., state: _Optional[_Union[StudyState, str]] = ..., state_reason: _Optional[str] = ..., seq: _Optional[int] = ..., trial_counts: _Optional[_Union[TrialCounts, _Mapping]] = ..., etag: _Optional[str] = ..., created_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., updated_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., infeasible_suspected: _Optional[_Union[InfeasibleSuspected, _Mapping]] = ..., llm: _Optional[_Union[LlmChoice, _Mapping]] = ..., llm_usage: _Optional[_Union[LlmUsage, _Mapping]] = ...) -> None: ...
+
+class LlmChoice(_message.Message):
+    __slots__ = ("profile", "encoder", "share_examples", "max_calls", "max_total_tokens", "max_cost", "concurrency")
+    PROFILE_FIELD_NUMBER: _ClassVar[int]
+    ENCODER_FIELD_NUMBER: _ClassVar[int]
+    SHARE_EXAMPLES_FIELD_NUMBER: _ClassVar[int]
+    MAX_CALLS_FIELD_NUMBER: _ClassVar[int]
+    MAX_TOTAL_TOKENS_FIELD_NUMBER: _ClassVar[int]
+    MAX_COST_FIELD_NUMBER: _ClassVar[int]
+    CONCURRENCY_FIELD_NUMBER: _ClassVar[int]
+    profile: str
+    encoder: str
+    share_examples: bool
+    max_calls: int
+    max_total_tokens: int
+    max_cost: float
+    concurrency: int
+    def __init__(self, profile: _Optional[str] = ..., encoder: _Optional[str] = ..., share_examples: _Optional[bool] = ..., max_calls: _Optional[int] = ..., max_total_tokens: _Optional[int] = ..., max_cost: _Optional[float] = ..., concurrency: _Optional[int] = ...) -> None: ...
+
+class LlmUsage(_message.Message):
+    __slots__ = ("calls", "failed_calls", "prompt_tokens", "completion_tokens", "cost", "estimated")
+    CALLS_FIELD_NUMBER: _ClassVar[int]
+    FAILED_CALLS_FIELD_NUMBER: _ClassVar[int]
+    PROMPT_TOKENS_FIELD_NUMBER: _ClassVar[int]
+    COMPLETION_TOKENS_FIELD_NUMBER: _ClassVar[int]
+    COST_FIELD_NUMBER: _ClassVar[int]
+    ESTIMATED_FIELD_NUMBER: _ClassVar[int]
+    calls: int
+    failed_calls: int
+    prompt_tokens: int
+    completion_tokens: int
+    cost: float
+    estimated: bool
+    def __init__(self, calls: _Optional[int] = ..., failed_calls: _Optional[int] = ..., prompt_tokens: _Optional[int] = ..., completion_tokens: _Optional[int] = ..., cost: _Optional[float] = ..., estimated: _Optional[bool] = ...) -> None: ...
 
 class InfeasibleSuspected(_message.Message):
     __slots__ = ("trial", "evidence", "at")

@@ -27,7 +27,7 @@ from google.api import field_behavior_pb2 as google_dot_api_dot_field__behavior_
 from google.protobuf import struct_pb2 as google_dot_protobuf_dot_struct__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1a\x61sktell/v1/suggester.proto\x12\nasktell.v1\x1a\x1cgoogle/api/annotations.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a\x1cgoogle/protobuf/struct.proto\"\x9d\x01\n\tSuggester\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07summary\x18\x02 \x01(\t\x12\x11\n\treference\x18\x03 \x01(\t\x12$\n\x07honours\x18\x04 \x01(\x0b\x32\x13.asktell.v1.Honours\x12\x0e\n\x06inline\x18\x05 \x01(\x08\x12(\n\x07options\x18\x06 \x01(\x0b\x32\x17.google.protobuf.Struct\"\xed\x01\n\x07Honours\x12\r\n\x05types\x18\x01 \x03(\t\x12\x12\n\nconditions\x18\x02 \x01(\x08\x12\x1d\n\x15parameter_constraints\x18\x03 \x01(\x08\x12\x13\n\x0b\x63onstraints\x18\x04 \x01(\x08\x12\x16\n\x0emax_objectives\x18\x05 \x01(\x05\x12\r\n\x05noise\x18\x06 \x01(\x08\x12\x10\n\x08\x64\x65\x66\x61ults\x18\x07 \x01(\x08\x12\x10\n\x08\x66\x65\x65\x64\x62\x61\x63k\x18\x08 \x01(\x08\x12\x10\n\x08\x65xamples\x18\t \x01(\x08\x12\x1b\n\x0emax_parameters\x18\n \x01(\x05H\x00\x88\x01\x01\x42\x11\n\x0f_max_parameters\"\x17\n\x15ListSuggestersRequest\"C\n\x16ListSuggestersResponse\x12)\n\nsuggesters\x18\x01 \x03(\x0b\x32\x15.asktell.v1.Suggester\")\n\x13GetSuggesterRequest\x12\x12\n\x04name\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\x32\xe4\x01\n\nSuggesters\x12o\n\x0eListSuggesters\x12!.asktell.v1.ListSuggestersRequest\x1a\".asktell.v1.ListSuggestersResponse\"\x16\x82\xd3\xe4\x93\x02\x10\x12\x0e/v1/suggesters\x12\x65\n\x0cGetSuggester\x12\x1f.asktell.v1.GetSuggesterRequest\x1a\x15.asktell.v1.Suggester\"\x1d\x82\xd3\xe4\x93\x02\x17\x12\x15/v1/suggesters/{name}b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1a\x61sktell/v1/suggester.proto\x12\nasktell.v1\x1a\x1cgoogle/api/annotations.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a\x1cgoogle/protobuf/struct.proto\"\x9d\x01\n\tSuggester\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07summary\x18\x02 \x01(\t\x12\x11\n\treference\x18\x03 \x01(\t\x12$\n\x07honours\x18\x04 \x01(\x0b\x32\x13.asktell.v1.Honours\x12\x0e\n\x06inline\x18\x05 \x01(\x08\x12(\n\x07options\x18\x06 \x01(\x0b\x32\x17.google.protobuf.Struct\"\xfa\x01\n\x07Honours\x12\r\n\x05types\x18\x01 \x03(\t\x12\x12\n\nconditions\x18\x02 \x01(\x08\x12\x1d\n\x15parameter_constraints\x18\x03 \x01(\x08\x12\x13\n\x0b\x63onstraints\x18\x04 \x01(\x08\x12\x16\n\x0emax_objectives\x18\x05 \x01(\x05\x12\r\n\x05noise\x18\x06 \x01(\x08\x12\x10\n\x08\x64\x65\x66\x61ults\x18\x07 \x01(\x08\x12\x10\n\x08\x66\x65\x65\x64\x62\x61\x63k\x18\x08 \x01(\x08\x12\x10\n\x08\x65xamples\x18\t \x01(\x08\x12\x1b\n\x0emax_parameters\x18\n \x01(\x05H\x00\x88\x01\x01\x12\x0b\n\x03llm\x18\x0b \x01(\tB\x11\n\x0f_max_parameters\"\x17\n\x15ListSuggestersRequest\"C\n\x16ListSuggestersResponse\x12)\n\nsuggesters\x18\x01 \x03(\x0b\x32\x15.asktell.v1.Suggester\")\n\x13GetSuggesterRequest\x12\x12\n\x04name\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\x32\xe4\x01\n\nSuggesters\x12o\n\x0eListSuggesters\x12!.asktell.v1.ListSuggestersRequest\x1a\".asktell.v1.ListSuggestersResponse\"\x16\x82\xd3\xe4\x93\x02\x10\x12\x0e/v1/suggesters\x12\x65\n\x0cGetSuggester\x12\x1f.asktell.v1.GetSuggesterRequest\x1a\x15.asktell.v1.Suggester\"\x1d\x82\xd3\xe4\x93\x02\x17\x12\x15/v1/suggesters/{name}b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -43,13 +43,13 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_SUGGESTER']._serialized_start=136
   _globals['_SUGGESTER']._serialized_end=293
   _globals['_HONOURS']._serialized_start=296
-  _globals['_HONOURS']._serialized_end=533
-  _globals['_LISTSUGGESTERSREQUEST']._serialized_start=535
-  _globals['_LISTSUGGESTERSREQUEST']._serialized_end=558
-  _globals['_LISTSUGGESTERSRESPONSE']._serialized_start=560
-  _globals['_LISTSUGGESTERSRESPONSE']._serialized_end=627
-  _globals['_GETSUGGESTERREQUEST']._serialized_start=629
-  _globals['_GETSUGGESTERREQUEST']._serialized_end=670
-  _globals['_SUGGESTERS']._serialized_start=673
-  _globals['_SUGGESTERS']._serialized_end=901
+  _globals['_HONOURS']._serialized_end=546
+  _globals['_LISTSUGGESTERSREQUEST']._serialized_start=548
+  _globals['_LISTSUGGESTERSREQUEST']._serialized_end=571
+  _globals['_LISTSUGGESTERSRESPONSE']._serialized_start=573
+  _globals['_LISTSUGGESTERSRESPONSE']._serialized_end=640
+  _globals['_GETSUGGESTERREQUEST']._serialized_start=642
+  _globals['_GETSUGGESTERREQUEST']._serialized_end=683
+  _globals['_SUGGESTERS']._serialized_start=686
+  _globals['_SUGGESTERS']._serialized_end=914
 # @@protoc_insertion_point(module_scope)

@@ -26,7 +26,7 @@ class Suggester(_message.Message):
     def __init__(self, name: _Optional[str] = ..., summary: _Optional[str] = ..., reference: _Optional[str] = ..., honours: _Optional[_Union[Honours, _Mapping]] = ..., inline: _Optional[bool] = ..., options: _Optional[_Union[_struct_pb2.Struct, _Mapping]] = ...) -> None: ...
 
 class Honours(_message.Message):
-    __slots__ = ("types", "conditions", "parameter_constraints", "constraints", "max_objectives", "noise", "defaults", "feedback", "examples", "max_parameters")
+    __slots__ = ("types", "conditions", "parameter_constraints", "constraints", "max_objectives", "noise", "defaults", "feedback", "examples", "max_parameters", "llm")
     TYPES_FIELD_NUMBER: _ClassVar[int]
     CONDITIONS_FIELD_NUMBER: _ClassVar[int]
     PARAMETER_CONSTRAINTS_FIELD_NUMBER: _ClassVar[int]
@@ -37,6 +37,7 @@ class Honours(_message.Message):
     FEEDBACK_FIELD_NUMBER: _ClassVar[int]
     EXAMPLES_FIELD_NUMBER: _ClassVar[int]
     MAX_PARAMETERS_FIELD_NUMBER: _ClassVar[int]
+    LLM_FIELD_NUMBER: _ClassVar[int]
     types: _containers.RepeatedScalarFieldContainer[str]
     conditions: bool
     parameter_constraints: bool
@@ -47,7 +48,8 @@ class Honours(_message.Message):
     feedback: bool
     examples: bool
     max_parameters: int
-    def __init__(self, types: _Optional[_Iterable[str]] = ..., conditions: _Optional[bool] = ..., parameter_constraints: _Optional[bool] = ..., constraints: _Optional[bool] = ..., max_objectives: _Optional[int] = ..., noise: _Optional[bool] = ..., defaults: _Optional[bool] = ..., feedback: _Optional[bool] = ..., examples: _Optional[bool] = ..., max_parameters: _Optional[int] = ...) -> None: ...
+    llm: str
+    def __init__(self, types: _Optional[_Iterable[str]] = ..., conditions: _Optional[bool] = ..., parameter_constraints: _Optional[bool] = ..., constraints: _Optional[bool] = ..., max_objectives: _Optional[int] = ..., noise: _Optional[bool] = ..., defaults: _Optional[bool] = ..., feedback: _Optional[bool] = ..., examples: _Optional[bool] = ..., max_parameters: _Optional[int] = ..., llm: _Optional[str] = ...) -> None: ...
 
 class ListSuggestersRequest(_message.Message):
     __slots__ = ()

@@ -1,0 +1,1 @@
+"""Language model calls: the one place that reaches an endpoint."""
