@@ -17,7 +17,17 @@ from .catalogue import Catalogue
 from .domain.errors import NotActive
 from .domain.trial import AskRequest, TrialState
 from .idempotency import Idempotency, Reply, record, recorded
-from .lifecycle import expire_leases, extend_lease, give_back, require_active, settle, start, suggested, trials_left
+from .lifecycle import (
+    expire_leases,
+    extend_lease,
+    fitting,
+    give_back,
+    require_active,
+    settle,
+    start,
+    suggested,
+    trials_left,
+)
 from .store import asks as ask_store
 from .store import suggestions as suggestion_store
 from .store import trials as trial_store
@@ -231,7 +241,7 @@ class Asks:
     def _make(self, work: StudyWork, wish: Wish, missing: int, has_some: bool) -> list[TrialRecord] | None:
         """New trials from the suggester; None if they have to be waited for."""
         if not work.study.pooled:
-            made = self._catalogue.inline(work, missing)
+            made = fitting(work, self._catalogue.inline(work, missing))
             work.progress.exhausted = len(made) < missing
             seen = work.progress.seq
             return [self._start(work, suggested(work, s, seen), wish.request, "inline") for s in made]
@@ -240,6 +250,8 @@ class Asks:
             return None
         suggestion_store.remove(work.connection, work.id, [b.place for b in buffered])
         work.progress.buffered -= len(buffered)
+        fits = {id(s) for s in fitting(work, [b.suggestion for b in buffered])}
+        buffered = [b for b in buffered if id(b.suggestion) in fits]
         source = "operation" if wish.is_operation else "buffer"
         trials = [self._start(work, suggested(work, b.suggestion, b.seen_seq), wish.request, source) for b in buffered]
         if len(trials) < missing and not work.progress.exhausted:
@@ -258,7 +270,7 @@ class Asks:
     def _fall_back(self, work: StudyWork, wish: Wish, count: int) -> list[TrialRecord]:
         work.write()
         trials = []
-        for suggestion in self._catalogue.fall_back(work, count):
+        for suggestion in fitting(work, self._catalogue.fall_back(work, count)):
             trial = suggested(work, suggestion, work.progress.seq)
             trial.fallback = True
             trial.suggester, trial.reason = "sobol", f"{work.spec.suggester.name} was not ready in time: {trial.reason}"
@@ -308,8 +320,8 @@ class Asks:
 
 def _why_nothing(work: StudyWork) -> str:
     limits = work.spec.limits
-    if work.progress.exhausted:
-        return "every point of the space is out; tell the running trials"
     if limits.max_trials is not None and work.progress.trials >= limits.max_trials:
         return f"limits.max_trials of {limits.max_trials} is reached"
-    return "limits.max_example_evaluations is reached"
+    if trials_left(work, in_full=True) == 0:
+        return "limits.max_example_evaluations is reached"
+    return "every point of the space is out; tell the running trials"

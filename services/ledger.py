@@ -12,12 +12,23 @@ from . import metrics
 from .domain.llm import LlmReply, LlmRequest, LlmUsage
 from .profiles import LlmProfile
 from .store import llm as store
-from .store.unit_of_work import StudyGone, StudyWork
+from .store import suggestions as suggestion_store
+from .store.unit_of_work import StudyWork
 from .transactions import Transactions
 
 log = structlog.get_logger("ledger")
 
-MOST_COMPLETION = 4096
+MESSAGE_TOKENS = 16
+
+
+@dataclass(frozen=True)
+class Reserved:
+    """A call that may be made now."""
+
+
+@dataclass(frozen=True)
+class Busy:
+    """Whether the budget allows a call shows only when another one has ended."""
 
 
 @dataclass(frozen=True)
@@ -28,13 +39,8 @@ class Refused:
 
 
 @dataclass(frozen=True)
-class Busy:
-    """Whether the budget allows a call shows only when another one has ended."""
-
-
-@dataclass(frozen=True)
-class Reserved:
-    """A call that may be made now."""
+class Superseded:
+    """Another has taken the study over: this claim calls nothing any more."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,6 +50,9 @@ class Answered:
     Attributes:
         reply: texts and cut, or vectors and dimensions; None after a failure.
         failure: one of `FAILURES`, with its detail for people, without secrets.
+        prompt_tokens, completion_tokens: that it has cost, also where it failed.
+        estimated: they were not counted by the server.
+        seconds: that it took, with its tries.
     """
 
     reply: dict[str, Any] | None = None
@@ -55,134 +64,141 @@ class Answered:
     seconds: float = 0.0
 
 
+@dataclass(frozen=True)
+class _Budget:
+    """A limit, what counts against it already, and what the calls that run now may come to."""
+
+    name: str
+    limit: float
+    used: float
+    flying: float
+    calls: int
+
+
 class Ledger:
-    """The use case of calling a language model for a study."""
+    """The use case of calling a language model for a study.
+
+    A call is a row: open before it is made, done with its reply afterwards. A row that is still open when its claim is over counts as
+    paid, at the most that it may have come to: whether the server had answered, nobody knows.
+    """
 
     def __init__(self, transactions: Transactions) -> None:
         self._transactions = transactions
 
     async def reserve(
         self, study_id: str, token: int, request: LlmRequest, profile: LlmProfile
-    ) -> Reserved | LlmReply | Refused | Busy:
+    ) -> Reserved | LlmReply | Refused | Busy | Superseded:
         """Ask leave for a call under a claim's token.
 
-        A call may start while what is spent and what is in flight (at the most it may come to) are below every budget, or when nothing is
-        in flight: so a budget is exceeded by one call at most.
+        A call may start while what is spent and what is in flight (at the most it may come to) are below every budget, or when
+        nothing is in flight: so a budget is exceeded by one call at most.
+
+        Returns:
+            the reply where it is recorded already, else whether the call may be made.
 
         Raises:
             StudyGone: the study was deleted.
         """
 
-        def run(work: StudyWork) -> Reserved | LlmReply | Refused | Busy:
+        def run(work: StudyWork) -> Reserved | LlmReply | Refused | Busy | Superseded:
+            state = suggestion_store.state(work.connection, work.id)
+            if state is None or state.token != token:
+                return Superseded()
             known = store.find(work.connection, work.id, request)
             if known is not None and known.state == "done":
                 return known.answer()
             usage = self._give_up_lost(work, token)
-            project = work.study.project
-            ours = store.total(store.in_flight(work.connection, work.id))
-            spent = store.Spending(usage.calls, usage.tokens, usage.cost)
-            choice = work.spec.llm
-            limits = [
-                ("llm.max_calls", choice and choice.max_calls, spent.calls, ours.calls, ours.calls),
-                ("llm.max_total_tokens", choice and choice.max_total_tokens, spent.tokens, ours.tokens, ours.calls),
-                ("llm.max_cost", choice and choice.max_cost, spent.cost, ours.cost, ours.calls),
-            ]
-            if profile.project_max_tokens is not None or profile.project_max_cost is not None:
-                paid = store.account(work.connection, project, profile.name)
-                theirs = store.project_in_flight(work.connection, project, profile.name)
-                limits += [
-                    ("project_max_tokens", profile.project_max_tokens, paid.tokens, theirs.tokens, theirs.calls),
-                    ("project_max_cost", profile.project_max_cost, paid.cost, theirs.cost, theirs.calls),
-                ]
-            for name, limit, used, reserved, flying in limits:
-                if limit is None:
-                    continue
-                if used >= limit:
-                    self._note(work, "llm.budget_reached", f"{name} of {limit:g} is reached")
-                    return Refused(f"{name} of {limit:g} is reached")
-                if flying and used + reserved >= limit:
+            for budget in self._budgets(work, usage, profile):
+                if budget.used >= budget.limit:
+                    why = f"{budget.name} of {budget.limit:g} is reached"
+                    _note(work, "llm.budget_reached", why)
+                    return Refused(why)
+                if budget.calls and budget.used + budget.flying >= budget.limit:
                     return Busy()
-            store.put(work.connection, self._opened(work, token, request, profile))
+            store.put(work.connection, _opened(work, token, request, profile))
             return Reserved()
 
         return await self._transactions.on_study(study_id, run)
 
-    def _opened(self, work: StudyWork, token: int, request: LlmRequest, profile: LlmProfile) -> store.CallRecord:
-        prompt, completion = most_tokens(request)
-        return store.CallRecord(
-            study_id=work.id, key=request.key, digest=request.digest, project=work.study.project, profile=profile.name,
-            role=request.role, snapshot=request.snapshot, token=token, state="open", request=request.body,
-            created_at=work.now, prompt_tokens=prompt, completion_tokens=completion,
-            cost=profile.cost(prompt, completion),
-        )  # fmt: skip
+    def _budgets(self, work: StudyWork, usage: LlmUsage, profile: LlmProfile) -> list[_Budget]:
+        """Those that are set."""
+        choice = work.spec.llm
+        ours = store.total(store.in_flight(work.connection, work.id))
+        found: list[tuple[str, float | None, float, float, int]] = []
+        if choice is not None:
+            found = [
+                ("llm.max_calls", choice.max_calls, usage.calls, ours.calls, ours.calls),
+                ("llm.max_total_tokens", choice.max_total_tokens, usage.tokens, ours.tokens, ours.calls),
+                ("llm.max_cost", choice.max_cost, usage.cost, ours.cost, ours.calls),
+            ]
+        if profile.project_max_tokens is not None or profile.project_max_cost is not None:
+            project = work.study.project
+            paid = store.account(work.connection, project, profile.name)
+            running, dead = store.project_in_flight(work.connection, project, profile.name, work.now)
+            tokens, cost = paid.tokens + dead.tokens, paid.cost + dead.cost
+            found += [
+                ("project_max_tokens", profile.project_max_tokens, tokens, running.tokens, running.calls),
+                ("project_max_cost", profile.project_max_cost, cost, running.cost, running.calls),
+            ]
+        return [_Budget(n, limit, used, flying, calls) for n, limit, used, flying, calls in found if limit is not None]
 
     def _give_up_lost(self, work: StudyWork, token: int) -> LlmUsage:
-        """Calls that were open under an older claim died with their dispatcher: they count as paid."""
+        """Calls that were open under an older claim died with it: they count as paid."""
         usage = usage_of(work)
         for record in store.in_flight(work.connection, work.id):
             if record.token < token:
                 record.state, record.failure, record.estimated = "lost", "timeout", True
                 store.put(work.connection, record)
-                spent = store.total([record])
-                store.spend(work.connection, record.project, record.profile, spent)
-                usage = _added(usage, record, failed=True)
-                _save(work, usage)
-                work.event("llm.lost", key=record.key, role=record.role, profile=record.profile)
+                usage = _paid(work, record)
+                work.event("llm.lost", key=record.key, role=record.role, profile=record.profile, cost=record.cost)
         return usage
 
-    async def settle(self, study_id: str, request: LlmRequest, profile: LlmProfile, answered: Answered) -> LlmReply:
-        """Record how a call ended; from here on it is replayed.
+    async def settle(
+        self, study_id: str, token: int, request: LlmRequest, profile: LlmProfile, answered: Answered
+    ) -> LlmReply:
+        """Record how a call ended that was reserved under this token; from here on its reply is replayed.
 
-        A failure is recorded for people, and is not replayed: the call may be tried again.
+        A failure is recorded for people, and is not replayed: the call may be made again. What comes so late that the call was
+        made again under a newer claim is dropped; it is paid already.
+
+        Raises:
+            StudyGone: the study was deleted; the call was counted as paid then.
         """
         metrics.LLM_CALLS.labels(profile.name, answered.failure or "ok").inc()
         metrics.LLM_TOKENS.labels(profile.name, "prompt").inc(answered.prompt_tokens)
         metrics.LLM_TOKENS.labels(profile.name, "completion").inc(answered.completion_tokens)
 
         def run(work: StudyWork) -> LlmReply:
-            record = store.find(work.connection, work.id, request) or self._opened(work, 0, request, profile)
-            if record.state == "done":
-                return record.answer()
+            record = store.find(work.connection, work.id, request)
+            if record is None or record.token != token or record.state not in ("open", "lost"):
+                log.info("llm.late", study=study_id, key=request.key)
+                return request.failed("timeout") if record is None or record.state != "done" else record.answer()
             if record.state == "lost":  # it was taken for dead: what was put down for it is replaced
-                store.spend(work.connection, record.project, record.profile, _negative(store.total([record])))
-                _save(work, _added(usage_of(work), record, sign=-1, failed=True))
+                _paid(work, record, sign=-1)
             record.state = "failed" if answered.failure else "done"
             record.reply, record.failure, record.detail = answered.reply, answered.failure, answered.detail
             record.prompt_tokens, record.completion_tokens = answered.prompt_tokens, answered.completion_tokens
             record.cost = profile.cost(answered.prompt_tokens, answered.completion_tokens)
             record.estimated, record.seconds = answered.estimated, answered.seconds
-            store.spend(work.connection, record.project, record.profile, store.total([record]))
-            _save(work, _added(usage_of(work), record, failed=answered.failure is not None))
+            _paid(work, record)
             told = {"key": record.key, "role": record.role, "profile": record.profile, "cost": record.cost}
             if answered.failure:
                 record.seq = work.event("llm.failed", **told, failure=answered.failure, detail=answered.detail)
             else:
                 record.seq = work.event("llm.replied", **told, tokens=record.prompt_tokens + record.completion_tokens)
-                self._note(work, "", "")
+                _note(work, "", "")
             store.put(work.connection, record)
             return record.answer()
 
-        try:
-            return await self._transactions.on_study(study_id, run)
-        except StudyGone:
-            log.info("llm.study_gone", study=study_id)
-            raise
+        return await self._transactions.on_study(study_id, run)
 
     async def note(self, study_id: str, kind: str, why: str) -> None:
-        """Tell once, as an event, what keeps a study from its language model."""
-        try:
-            await self._transactions.on_study(study_id, lambda work: self._note(work, kind, why))
-        except StudyGone:
-            log.info("llm.study_gone", study=study_id)
+        """Tell once, as an event, what keeps a study from its language model.
 
-    @staticmethod
-    def _note(work: StudyWork, kind: str, why: str) -> None:
-        saved = work.progress.llm or {"usage": LlmUsage().wire()}
-        if saved.get("trouble", "") == f"{kind} {why}".strip():
-            return
-        work.progress.llm = saved | {"trouble": f"{kind} {why}".strip()}
-        if kind:
-            work.event(kind, reason=why)
+        Raises:
+            StudyGone: the study was deleted.
+        """
+        await self._transactions.on_study(study_id, lambda work: _note(work, kind, why))
 
     async def spent(self, project: str, profile: str) -> store.Spending:
         """What a project has spent on a profile."""
@@ -193,11 +209,16 @@ class Ledger:
         return await self._transactions.write(run)
 
 
-def most_tokens(request: LlmRequest) -> tuple[int, int]:
-    """The most that a call may come to: a token has at least a byte. Prompt and completion tokens."""
-    prompt = sum(len(content.encode()) + 16 for _, content in request.messages)
-    prompt += sum(len(text.encode()) + 16 for text in request.texts)
-    return prompt, 0 if request.texts else request.n * (request.max_tokens or MOST_COMPLETION)
+def most_tokens(request: LlmRequest, profile: LlmProfile) -> tuple[int, int]:
+    """The most that a call may come to: prompt and completion tokens. A token has at least a byte; a server that answers one choice at
+    a time is shown the prompt once for each."""
+    shown = [content for _, content in request.messages] + list(request.texts)
+    prompt = sum(len(content.encode()) + MESSAGE_TOKENS for content in shown)
+    return (
+        (prompt, 0)
+        if request.texts
+        else (request.n * prompt, request.n * profile.completion_tokens(request.max_tokens))
+    )
 
 
 def usage_of(work: StudyWork) -> LlmUsage:
@@ -205,20 +226,38 @@ def usage_of(work: StudyWork) -> LlmUsage:
     return LlmUsage() if work.progress.llm is None else LlmUsage.model_validate(work.progress.llm["usage"])
 
 
-def _save(work: StudyWork, usage: LlmUsage) -> None:
-    work.progress.llm = (work.progress.llm or {}) | {"usage": usage.wire()}
+def _opened(work: StudyWork, token: int, request: LlmRequest, profile: LlmProfile) -> store.CallRecord:
+    prompt, completion = most_tokens(request, profile)
+    return store.CallRecord(
+        study_id=work.id, key=request.key, digest=request.digest, project=work.study.project, profile=profile.name,
+        role=request.role, snapshot=request.snapshot, token=token, state="open", request=request.body,
+        created_at=work.now, prompt_tokens=prompt, completion_tokens=completion, cost=profile.cost(prompt, completion),
+    )  # fmt: skip
 
 
-def _added(usage: LlmUsage, record: store.CallRecord, sign: int = 1, *, failed: bool) -> LlmUsage:
-    return LlmUsage(
+def _paid(work: StudyWork, record: store.CallRecord, sign: int = 1) -> LlmUsage:
+    """Put a call down as paid by its study and its project; with sign -1 take that back."""
+    spent = store.Spending(**{name: sign * value for name, value in asdict(store.total([record])).items()})
+    store.spend(work.connection, record.project, record.profile, spent)
+    usage = usage_of(work)
+    after = LlmUsage(
         calls=usage.calls + sign,
-        failed_calls=usage.failed_calls + sign * failed,
+        failed_calls=usage.failed_calls + sign * (record.failure is not None),
         prompt_tokens=usage.prompt_tokens + sign * record.prompt_tokens,
         completion_tokens=usage.completion_tokens + sign * record.completion_tokens,
         cost=usage.cost + sign * record.cost,
         estimated=usage.estimated or record.estimated,
     )
+    work.progress.llm = (work.progress.llm or {}) | {"usage": after.wire()}
+    return after
 
 
-def _negative(spent: store.Spending) -> store.Spending:
-    return store.Spending(**{name: -value for name, value in asdict(spent).items()})
+def _note(work: StudyWork, kind: str, why: str) -> None:
+    """Remember what keeps the study from its language model (nothing: `kind` is empty), and tell it when it is new."""
+    saved = work.progress.llm or {"usage": LlmUsage().wire()}
+    trouble = f"{kind} {why}".strip()
+    if saved.get("trouble", "") == trouble:
+        return
+    work.progress.llm = saved | {"trouble": trouble}
+    if kind:
+        work.event(kind, reason=why)

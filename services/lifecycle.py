@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import timedelta
 from typing import Any
 
@@ -187,14 +187,42 @@ def _value(work: StudyWork, record: TrialRecord, state: TrialState) -> float | N
     return value if objective.goal == "minimize" else -value
 
 
-def trials_left(work: StudyWork) -> int:
-    """How many more trials may be made."""
+def examples_left(work: StudyWork) -> int | None:
+    """How many more examples may be evaluated; None without a limit."""
+    most = work.spec.limits.max_example_evaluations
+    if most is None or work.spec.examples is None:
+        return None
+    return max(0, most - work.progress.example_evaluations)
+
+
+def trials_left(work: StudyWork, *, in_full: bool = False) -> int:
+    """How many more trials may be made.
+
+    Args:
+        in_full: each on the full set of examples; else on as few as a pooled suggester may ask for, which is one.
+    """
     limits, progress = work.spec.limits, work.progress
     left = 10**9 if limits.max_trials is None else max(0, limits.max_trials - progress.trials)
-    if limits.max_example_evaluations is not None and work.spec.examples is not None:
-        room = limits.max_example_evaluations - progress.example_evaluations
-        left = min(left, max(0, room // max(1, len(work.spec.examples.full()[1]))))
+    room = examples_left(work)
+    if room is not None:
+        left = min(left, room if work.study.pooled and not in_full else room // _full_cost(work))
     return left
+
+
+def fitting(work: StudyWork, suggestions: Iterable[Suggestion]) -> list[Suggestion]:
+    """Those that the limit on examples leaves room for, the earlier ones first."""
+    room, fits = examples_left(work), []
+    for suggestion in suggestions:
+        on = suggestion.evaluate_on
+        cost = _full_cost(work) if on is None else len(on["ids"])
+        if room is None or cost <= room:
+            room = None if room is None else room - cost
+            fits.append(suggestion)
+    return fits
+
+
+def _full_cost(work: StudyWork) -> int:
+    return 1 if work.spec.examples is None else len(work.spec.examples.full()[1])
 
 
 def reached_limit(work: StudyWork) -> str | None:
@@ -211,6 +239,8 @@ def reached_limit(work: StudyWork) -> str | None:
             return f"limits.max_trials of {limits.max_trials} is reached"
         return f"limits.max_example_evaluations of {limits.max_example_evaluations} is reached"
     if progress.open == 0 and progress.exhausted and not progress.buffered:
+        if trials_left(work, in_full=True) == 0:
+            return f"limits.max_example_evaluations of {limits.max_example_evaluations} is reached"
         return "every point of the space is told"
     return None
 

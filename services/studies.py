@@ -19,6 +19,7 @@ from .domain.study import LARGEST_SEED, Study, StudySpec, StudyState, patched
 from .idempotency import Idempotency, Reply, record, recorded
 from .lifecycle import new_trial, reached_limit, settle
 from .pages import ListStudies
+from .store import llm as llm_store
 from .store import studies as store
 from .store import suggestions as suggestion_store
 from .store.records import Progress, StudyRecord
@@ -305,6 +306,7 @@ class Studies:
                 raise no_study(ref)
             if if_match not in (None, "*", f'"{locked.study.revision}"'):
                 raise Stale("the study has changed since it was read")
+            llm_store.forfeit(connection, found.id)
             store.delete_study(connection, found.id)
 
         await self._transactions.write(run)

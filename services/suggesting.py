@@ -16,7 +16,7 @@ from .domain.llm import LlmReply
 from .domain.space import point_key
 from .domain.study import StudySpec, StudyState
 from .domain.suggester import Blob, Suggestion
-from .lifecycle import settle, wanted, withdraw_infeasible
+from .lifecycle import fitting, settle, wanted, withdraw_infeasible
 from .store import llm as llm_store
 from .store import suggestions as store
 from .store import trials as trial_store
@@ -133,8 +133,8 @@ class Suggesting:
         """Make the suggestions the study's buffer and save the state.
 
         Args:
-            may_end: fewer suggestions than wanted mean that there are no more; else the suggester is asked again after a pause,
-                or as soon as something is told.
+            may_end: fewer suggestions than wanted mean that there are no more (in an infinite space: once no trial is open whose
+                outcome could bring some); else the suggester is asked again after a pause, or as soon as something is told.
 
         Returns:
             False: the claim is not ours any more, or the study is gone; nothing was written.
@@ -142,20 +142,21 @@ class Suggesting:
         metrics.SUGGEST_SECONDS.labels(claim.suggester).observe(seconds)
 
         def run(work: StudyWork, state: store.StateRecord) -> None:
-            is_short = len(suggestions) < claim.count and work.progress.knowledge_seq <= claim.seq
-            dry = state.failures + 1 if is_short and not may_end else 0
+            fits = fitting(work, suggestions)
+            is_short = len(fits) < claim.count and work.progress.knowledge_seq <= claim.seq
+            ends = may_end or len(fits) < len(suggestions)
+            is_over = is_short and ends and (claim.spec.space.is_finite or work.progress.open == 0)
+            dry = state.failures + 1 if is_short and not is_over else 0
             state.failures, state.last_error = dry, None
             state.retry_at = work.now + _pause(dry) if dry else None
             if blob is not None:
                 state.blob, state.seq = blobs.dumps(blob), claim.seq
-            self._buffer(work, claim, suggestions)
+            self._buffer(work, claim, fits)
             _conclude(work, claim, suggestions)
-            if is_short and may_end:
+            if is_over:
                 work.progress.exhausted = True
-            elif dry == 1:
-                work.event(
-                    "study.suggester_short", suggester=claim.suggester, wanted=claim.count, made=len(suggestions)
-                )
+            elif dry == 1 and not ends:
+                work.event("study.suggester_short", suggester=claim.suggester, wanted=claim.count, made=len(fits))
 
         return await self._as_owner(claim, run)
 

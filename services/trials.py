@@ -84,8 +84,9 @@ class Trials:
         if any(item.state in (None, "waiting") and item.metrics is None for item, _ in items):
             require_active(work)
         checked = _check_all(work.spec, items)
-        if len(checked) > trials_left(work):
-            raise NotActive(f"the limits leave room for {trials_left(work)} more trials, not {len(checked)}")
+        left = trials_left(work, in_full=True)
+        if len(checked) > left:
+            raise NotActive(f"the limits leave room for {left} more trials, not {len(checked)}")
         made = []
         for (item, _), (point, outcome) in zip(items, checked, strict=True):
             trial = new_trial(

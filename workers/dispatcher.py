@@ -20,14 +20,14 @@ from typing import Final
 import structlog
 
 from services.domain import blob as blobs
-from services.domain.errors import AsktellError, Unavailable
+from services.domain.errors import AsktellError, NotFound, Unavailable
 from services.domain.llm import LlmReply, LlmRequest
 from services.domain.suggester import Blob, Spec, Suggestion
 from services.suggesting import Claim, Suggesting
 from services.wakeups import Wakeups
 
 from .fallback import quasi_random
-from .llm.gateway import Gateway, NoGateway
+from .llm.gateway import ClaimLost, Gateway, NoGateway
 from .pools.pool import Job, NeedsAnswers, Pool, PoolError, Result, RunnerLost, SuggesterRaised
 
 log = structlog.get_logger("dispatcher")
@@ -290,9 +290,13 @@ class Dispatcher:
         self._fill()
         try:
             replies = await self._gateway.answer(held.claim, requests)
+        except (ClaimLost, NotFound):
+            await self._dropped(held.claim)
+            return False
         finally:
             self._talking.discard(study)
-        held.failures = tuple(reply for reply in replies if reply.failure is not None)
+        # All of this claim's: were only the latest kept, two slots whose calls fail in turn would ask for ever.
+        held.failures += tuple(reply for reply in replies if reply.failure is not None)
         claim = await self._suggesting.claim(study, self.owner, held.claim.seq)
         if claim is None:
             return False

@@ -121,6 +121,10 @@ class LlmRequest:
         """SHA-256 of the canonical body."""
         return hashlib.sha256(canonical(self.body).encode()).hexdigest()
 
+    def failed(self, failure: str) -> LlmReply:
+        """What it brings where it fails: one of `FAILURES`."""
+        return LlmReply(key=self.key, digest=self.digest, snapshot=self.snapshot, failure=failure)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LlmReply:
@@ -183,8 +187,9 @@ class Replies:
         return self._found.get(place) or self._failed.get(place)
 
     def snapshot(self, step: str) -> int | None:
-        """The `seq` that the step's first call was made from; None before it."""
-        return self._snapshots.get(step)
+        """The `seq` that the step's first call was made from, failed ones of this moment included; None before it."""
+        failed = [r.snapshot for r in self._failed.values() if r.key.split("/", 1)[0] == step]
+        return min([*failed, *([self._snapshots[step]] if step in self._snapshots else [])], default=None)
 
     @property
     def recorded(self) -> list[LlmReply]:

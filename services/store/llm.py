@@ -7,13 +7,14 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, and_, func, insert, select, update
+from sqlalchemy import Connection, and_, case, func, insert, select, update
 
 from ..domain.llm import LlmReply, LlmRequest
-from .tables import LlmAccountRow, LlmCallRow, table
+from .tables import LlmAccountRow, LlmCallRow, SuggesterStateRow, table
 
 CALLS = table(LlmCallRow)
 ACCOUNTS = table(LlmAccountRow)
+STATES = table(SuggesterStateRow)
 
 
 @dataclass(slots=True)
@@ -104,15 +105,26 @@ def in_flight(connection: Connection, study_id: str) -> list[CallRecord]:
     return [CallRecord(**dict(zip(_NAMES, row, strict=True))) for row in connection.execute(query)]
 
 
-def project_in_flight(connection: Connection, project: str, profile: str) -> Spending:
-    """What a project's open calls may come to."""
-    tokens = func.coalesce(func.sum(CALLS.c.prompt_tokens + CALLS.c.completion_tokens), 0)
-    row = connection.execute(
-        select(func.count(), tokens, func.coalesce(func.sum(CALLS.c.cost), 0.0)).where(
-            CALLS.c.project == project, CALLS.c.profile == profile, CALLS.c.state == "open"
-        )
-    ).one()
-    return Spending(int(row[0]), int(row[1]), float(row[2]))
+def project_in_flight(connection: Connection, project: str, profile: str, now: datetime) -> tuple[Spending, Spending]:
+    """What a project's open calls may come to: of those that run, and of those whose dispatcher is gone or has lost its claim."""
+    runs = case((and_(STATES.c.token == CALLS.c.token, STATES.c.claimed_until > now), 1), else_=0)
+    query = (
+        select(runs, func.count(), func.sum(CALLS.c.prompt_tokens + CALLS.c.completion_tokens), func.sum(CALLS.c.cost))
+        .join(STATES, STATES.c.study_id == CALLS.c.study_id)
+        .where(CALLS.c.project == project, CALLS.c.profile == profile, CALLS.c.state == "open")
+        .group_by(runs)
+    )
+    found = {
+        bool(run): Spending(int(calls), int(tokens), float(cost))
+        for run, calls, tokens, cost in connection.execute(query)
+    }
+    return found.get(True, Spending()), found.get(False, Spending())
+
+
+def forfeit(connection: Connection, study_id: str) -> None:
+    """A study is about to be deleted: its open calls count as paid, at the most they may come to."""
+    for record in in_flight(connection, study_id):
+        spend(connection, record.project, record.profile, total([record]))
 
 
 def account(connection: Connection, project: str, profile: str) -> Spending:

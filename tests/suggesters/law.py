@@ -76,6 +76,14 @@ SPACES: dict[str, dict[str, Any]] = {
         ]
     },
 }
+SPACES["prompt with examples"] = {
+    **SPACES["prompt"],
+    "examples": {"train": [f"t{i}" for i in range(12)], "validation": [f"v{i}" for i in range(8)]},
+}
+OPTIONS: dict[str, dict[str, Any]] = {
+    "ape": {"exemplars": [{"input": f"question {i}", "output": f"answer {i}"} for i in range(5)]},
+}
+"""What an entry cannot be made without."""
 OUTCOMES: dict[str, Callable[[int], float]] = {
     "varied": lambda n: math.sin(n * 1.7) + n % 3,
     "equal": lambda n: 1.0,
@@ -87,7 +95,14 @@ def problem(spec: Spec, space: str, seed: int = 3, **fields: Any) -> Problem:
     """The problem of one of `SPACES` for a suggester."""
     if spec.honours.llm != "none":
         fields.setdefault("llm", {"profile": "scripted", "share_examples": True})
-    made = study(**{**SPACES[space], "suggester": {"name": spec.name}, "seed": seed, **fields})
+    made = study(
+        **{
+            **SPACES[space],
+            "suggester": {"name": spec.name, "options": OPTIONS.get(spec.name, {})},
+            "seed": seed,
+            **fields,
+        }
+    )
     made.check()
     return Problem(study="st", spec=made, seed=seed)
 
@@ -179,6 +194,9 @@ class Study:
         if state in (TrialState.COMPLETED, TrialState.PRUNED):
             told = dict.fromkeys(self.spec.required_metrics, value) | metrics
         feasible = self.spec.is_feasible(told) if told else None
+        on = self.trials[number].evaluate_on
+        if examples is None and on is not None and state is TrialState.COMPLETED:
+            examples = [{"id": i, "score": value, "output": "out", "feedback": f"try {i}"} for i in on["ids"]]
         self._put(
             replace(
                 self.trials[number], state=state, metrics=told, feasible=feasible, feedback=feedback,

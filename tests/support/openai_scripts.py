@@ -249,7 +249,7 @@ def counting_vector(text: str) -> list[float]:
 
 def most_at_once(calls: Iterable[Call]) -> int:
     """How many of these calls ran at one time at most."""
-    edges = sorted([(c.started, 1) for c in calls] + [(c.ended, -1) for c in calls])
+    edges = sorted(edge for call in calls for edge in ((call.started, 1), (call.ended, -1)))
     running = most = 0
     for _, step in edges:
         running += step

@@ -108,7 +108,7 @@ class OpenAiServer:
     def stop(self) -> None:
         """End it and whatever hangs."""
         self._server.shutdown()
-        self.release()
+        self._released.set()
         self._server.server_close()
         self._thread.join()
 

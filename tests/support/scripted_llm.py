@@ -68,10 +68,12 @@ class ScriptedLlm:
 
     def suggest(self, suggester: Suggester, history: History, count: int) -> list[Suggestion]:
         """What the suggester proposes once all its requests are answered, as the dispatcher leads it."""
+        failures: list[LlmReply] = []
         for _ in range(MOST_TALKS):
             try:
                 return list(suggester.suggest(history, count))
             except NeedsReplies as needs:
                 replies = [self.answer(request) for request in needs.requests]
-                history.update((), seq=history.seq, next_number=history.next_number, replies=replies)
+                failures += [reply for reply in replies if reply.failure is not None]
+                history.update((), seq=history.seq, next_number=history.next_number, replies=[*replies, *failures])
         raise AssertionError(f"asked {MOST_TALKS} times in a row")

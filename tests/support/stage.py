@@ -16,6 +16,7 @@ import psutil
 from services.container import Services
 from services.domain.suggester import Spec
 from services.domain.trial import AskRequest, Trial
+from services.profiles import LlmProfile
 from services.store import events as event_store
 from services.store.engine import Database
 from services.store.events import EventRecord
@@ -25,6 +26,7 @@ from tests.support.builders import ADMIN, outcome, study
 from tests.support.servers import wait_for
 from tests.support.troublesome import SOURCE, SPECS
 from workers.dispatcher import Dispatcher
+from workers.llm.gateway import Gateway
 from workers.pools.local_pool import LocalPool
 from workers.pools.pool import Pool
 
@@ -36,21 +38,32 @@ class Stage:
         clock_ahead: seconds that the services' clock is ahead of the wall clock.
     """
 
-    def __init__(self, address: str, stack: AsyncExitStack, specs: Mapping[str, Spec] = SPECS) -> None:
+    def __init__(
+        self,
+        address: str,
+        stack: AsyncExitStack,
+        specs: Mapping[str, Spec] = SPECS,
+        profiles: Mapping[str, LlmProfile] | None = None,
+    ) -> None:
         self.clock_ahead = 0.0
         self.specs = specs
         clock = (lambda: utc_now() + timedelta(seconds=self.clock_ahead)) if address.startswith("sqlite") else None
-        self.services = Services(Database(address), LocalWakeups(), specs, clock=clock)
+        self.services = Services(Database(address), LocalWakeups(), specs, clock=clock, profiles=profiles)
         self._stack = stack
+
+    def gateway(self, pause_seconds: float = 0.01) -> Gateway:
+        """A gateway to the stage's profiles that does not wait long between tries."""
+        return Gateway(self.services.ledger, self.services.profiles, pause_seconds=pause_seconds)
 
     async def dispatcher(self, pool: Pool | None = None, **options: Any) -> Dispatcher:
         """A dispatcher that runs until the stage is struck; with a local pool of one process if none is given."""
+        usual: dict[str, Any] = {"poll_seconds": 0.1, "gateway": self.gateway()}
         made = Dispatcher(
             self.services.suggesting,
             self.services.wakeups,
             pool or LocalPool(1, source=SOURCE),
             self.specs,
-            **({"poll_seconds": 0.1} | options),
+            **(usual | options),
         )
         await made.start()
         self._stack.push_async_callback(made.close)
@@ -94,13 +107,15 @@ class Stage:
 
 
 @asynccontextmanager
-async def staged(address: str, specs: Mapping[str, Spec] = SPECS) -> AsyncIterator[Stage]:
+async def staged(
+    address: str, specs: Mapping[str, Spec] = SPECS, profiles: Mapping[str, LlmProfile] | None = None
+) -> AsyncIterator[Stage]:
     """A stage on a database, which is migrated first."""
     from migrations.upgrade import upgrade
 
     await asyncio.to_thread(upgrade, address)
     async with AsyncExitStack() as stack:
-        stage = Stage(address, stack, specs)
+        stage = Stage(address, stack, specs, profiles)
         await stage.services.start()
         stack.push_async_callback(stage.services.close)
         yield stage

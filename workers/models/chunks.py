@@ -1,8 +1,8 @@
 """Texts as phrases: a shallow chunker in place of a parser (card prompt 5).
 
-Sentences, their clauses at punctuation and conjunctions, runs of at most five words; the constituents of the papers (Prasad et al. 2023,
-"GrIPS"; Pan et al. 2023, "Plum") without a model. What stands between phrases (white space, punctuation, quotes) is a gap and stays
-where it is when phrases change places. Placeholders are never split.
+Sentences, their clauses at punctuation and conjunctions, runs of at most five words: constituents without a model (Prasad et al. 2023,
+"GrIPS", and Pan et al. 2023, "Plum", parse). What stands between phrases (white space, punctuation, quotes) is a gap and stays where
+it is when phrases change places. Placeholders are never split.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import re
 import unicodedata
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, lru_cache
 from itertools import pairwise
 from typing import Literal
 
@@ -92,7 +92,7 @@ class Phrases:
             return self.text + phrase
         i = after + 1
         beside = self.parts[max(after, 0)]
-        gap = "" if _is_unspaced(phrase[-1:]) and _is_unspaced(beside[-1:]) else " "
+        gap = "" if is_unspaced(phrase[-1:]) and is_unspaced(beside[-1:]) else " "
         gaps = (*self.gaps[:i], gap, *self.gaps[i:]) if after >= 0 else (self.gaps[0], gap, *self.gaps[1:])
         return woven((*self.parts[:i], phrase, *self.parts[i:]), gaps)
 
@@ -106,7 +106,12 @@ def split(text: str, placeholders: Sequence[str] = (), level: Level = "phrase") 
         level: `phrase`: runs of at most five words within clauses; `word`; `sentence`; `span`: each sentence in two to four chunks
             of nearly equal length.
     """
-    words = words_of(text, tuple(placeholders))
+    return _split(text, tuple(placeholders), level)
+
+
+@lru_cache(256)
+def _split(text: str, placeholders: tuple[str, ...], level: Level) -> Phrases:
+    words = words_of(text, placeholders)
     runs = _runs(text, words, level)
     parts = tuple(text[words[a].start : words[b - 1].end] for a, b in runs)
     edges = [0, *(edge for a, b in runs for edge in (words[a].start, words[b - 1].end)), len(text)]
@@ -149,7 +154,8 @@ def _plain_words(text: str, start: int, end: int) -> list[Word]:
 
 def _script_words(text: str, start: int, end: int) -> list[Word]:
     """A run without white space as words: one, or one a character in scripts that put no spaces between words."""
-    if not any(_is_unspaced(c) for c in text[start:end]):
+    run = text[start:end]
+    if run.isascii() or not any(map(is_unspaced, run)):
         return [Word(start, end)]
     found: list[Word] = []
     for i in range(start, end):
@@ -158,7 +164,7 @@ def _script_words(text: str, start: int, end: int) -> list[Word]:
             continue
         joins = found and found[-1].end == i
         is_combining = unicodedata.category(character).startswith("M")
-        if joins and (is_combining or not (_is_unspaced(character) or _is_unspaced(text[i - 1]))):
+        if joins and (is_combining or not (is_unspaced(character) or is_unspaced(text[i - 1]))):
             found[-1] = Word(found[-1].start, i + 1)
         else:
             found.append(Word(i, i + 1))
@@ -170,7 +176,8 @@ def _is_mark(character: str) -> bool:
 
 
 @cache
-def _is_unspaced(character: str) -> bool:
+def is_unspaced(character: str) -> bool:
+    """Whether a character is of a script that puts no spaces between words."""
     return bool(character) and unicodedata.name(character, "").startswith(_SCRIPTS_WITHOUT_SPACES)
 
 

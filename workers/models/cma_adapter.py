@@ -116,9 +116,9 @@ class CmaAdapter:
         self._es._round_integer_variables.archive.clear()
         self._es.number_of_solutions_asked = 0
 
-    def widen(self) -> None:
-        """Grow the step size by the plateau rule, and count the generation."""
-        self._es.sigma = min(self._es.sigma * math.exp(0.5), 1.0)
+    def widen(self, most: float = 1.0) -> None:
+        """Grow the step size by the plateau rule, to `most`, and count the generation."""
+        self._es.sigma = min(self._es.sigma * math.exp(0.5), most)
         self._es.countiter += 1
         self.forget_asked()
 

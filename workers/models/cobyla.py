@@ -64,21 +64,23 @@ def cobyla(start: Array, radius: float, final: float, lower: Array, upper: Array
     """
     radius = min(radius, float(np.min(upper - lower)) / 2)
     simplex = yield from _first_simplex(start, radius, lower, upper)
-    mends = False
+    mends, mended = False, 0
     while True:
         simplex.measure()
         is_good = simplex.is_good(radius)
         if mends and not is_good:
             place, point = _mending_point(simplex, radius, lower, upper)
             simplex.replace(place, point, (yield point))
+            mends, mended = False, mended + 1
             continue
         outcome = yield from _trust_step(simplex, radius, lower, upper)
-        mends = outcome == "poor" and not is_good
+        # Bounds can keep a simplex from ever becoming good: as many mends at one radius as it has vertices, no more.
+        mends = outcome == "poor" and not is_good and mended <= len(start)
         if outcome == "good" or mends:
             continue
         if radius <= final:
             return
-        radius = radius / 2 if radius > 3 * final else final
+        radius, mended = radius / 2 if radius > 3 * final else final, 0
 
 
 def _first_simplex(start: Array, radius: float, lower: Array, upper: Array) -> Generator[Array, float, _Simplex]:
@@ -118,6 +120,9 @@ def _trust_step(
 def _steepest(gradient: Array, radius: float, lower: Array, upper: Array) -> Array:
     """The step of at most `radius` inside a box around 0 that lowers a linear model most."""
     step, free = np.zeros(len(gradient)), np.ones(len(gradient), dtype=bool)
+    gradient = gradient / max(
+        float(np.abs(gradient).max()), 1e-300
+    )  # its length counts for nothing, and may not overflow
     for _ in range(len(gradient)):
         left = radius**2 - float(step[~free] @ step[~free])
         length = float(np.linalg.norm(gradient[free]))

@@ -2,14 +2,16 @@
 
 A text's vector is the mean of its tokens' rows at unit length; the order of its words does not count. The table is the one of the
 package `wordllama` (Miller 2024: token vectors distilled from large language models). Its files are read directly: its own loader asks
-the network for a tokenizer. Further encoders, such as an endpoint, are added with `register`.
+the network for a tokenizer. Further local encoders are added with `register`; `profile_vectors` asks an embeddings endpoint.
 """
 
 from __future__ import annotations
 
 import json
+from base64 import b64decode
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
@@ -19,10 +21,13 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from services.domain.llm import LlmReply, LlmRequest, Talk
+
 Array = NDArray[np.float32]
 PACKAGE = "wordllama"
 MOST_REMEMBERED = 20_000
 TEXTS_AT_ONCE = 256
+TEXTS_A_CALL = 64
 
 
 class EncoderError(ValueError):
@@ -70,6 +75,63 @@ def pool_vectors(texts: Sequence[str], encoder: str = PACKAGE) -> Array:
         EncoderError: the encoder is not there.
     """
     return load_encoder(encoder).vectors(texts)
+
+
+@dataclass(frozen=True)
+class Away:
+    """Vectors that did not come.
+
+    Attributes:
+        failure: one of `services.domain.llm.FAILURES`, or `unusable`: not one finite vector a text, all of one length.
+    """
+
+    failure: str
+
+
+def profile_vectors(texts: Sequence[str], key: str, snapshot: int, at_once: int = TEXTS_A_CALL) -> Talk[Array | Away]:
+    """The vectors of n texts, (n, d), from the study's profile for embeddings: unit length, zero for a blank text.
+
+    The same texts in the same order make the same calls, so that recorded ones are never paid for again. One call goes first: an
+    endpoint that is away is not asked for all the rest.
+
+    Args:
+        key: of the calls in the ledger; their numbers are added.
+        snapshot: the `seq` that they are made from.
+        at_once: texts of a call.
+    """
+    rows = {text: row for row, text in enumerate(dict.fromkeys(t for t in texts if t.strip()))}
+    asked = list(rows)
+    requests = [
+        LlmRequest(
+            key=f"{key}/{start // at_once}",
+            role="encoder",
+            snapshot=snapshot,
+            texts=tuple(asked[start : start + at_once]),
+        )
+        for start in range(0, len(asked), at_once)
+    ]
+    found: list[Array | None] = []
+    for part in (requests[:1], requests[1:]):
+        replies = (yield part) if part else ()
+        failure = next((reply.failure for reply in replies if reply.failure), None)
+        if failure is not None:
+            return Away(failure)
+        found += [_unpacked(reply, len(request.texts)) for reply, request in zip(replies, part, strict=True)]
+    tables = [table for table in found if table is not None]
+    if len(tables) < len(found) or len({table.shape[1] for table in tables}) > 1:
+        return Away("unusable")
+    table = np.concatenate([*tables, np.zeros((1, tables[0].shape[1] if tables else 0), np.float32)])
+    return np.asarray(table[[rows.get(text, -1) for text in texts]])
+
+
+def _unpacked(reply: LlmReply, count: int) -> Array | None:
+    """The `count` vectors of a reply at unit length, None if they are not that."""
+    packed = np.frombuffer(b64decode(reply.vectors), "<f4")
+    if reply.dimensions < 1 or packed.size != count * reply.dimensions or not np.isfinite(packed).all():
+        return None
+    table = packed.reshape(count, reply.dimensions).astype(np.float64)
+    lengths = np.linalg.norm(table, axis=1, keepdims=True)
+    return np.asarray(table / np.where(lengths > 0, lengths, 1.0), dtype=np.float32)
 
 
 class StaticTable:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Hashable, Sequence
+from dataclasses import dataclass, replace
 
 from services.domain.history import History, Observation
 from services.domain.study import StudySpec
@@ -63,8 +63,46 @@ def is_full(trial: Observation, spec: StudySpec) -> bool:
     return trial.evaluate_on["split"] == split and len(trial.evaluate_on["ids"]) == len(ids)
 
 
-def display(merit: float, lowest: float, highest: float) -> int:
-    """A merit on the scale 0 to 100 that an LLM reads; 50 where all are equal."""
-    if highest <= lowest:
-        return 50
-    return round(100 * min(1.0, max(0.0, (merit - lowest) / (highest - lowest))))
+def merged(found: Sequence[Scored], key: Callable[[Observation], Hashable], *, shrink: bool = False) -> list[Scored]:
+    """One entry for each candidate: told again, its merits count as repeated measurements (card prompt 0.6).
+
+    Args:
+        key: equal for trials of the same candidate.
+        shrink: towards the mean of all candidates, by n / (n + 1) with n measurements.
+
+    Returns:
+        in the order in which the candidates were told first, each with its latest trial and its mean merit; invalid outcomes count
+        only where a candidate has no other.
+    """
+    groups: dict[Hashable, list[Scored]] = {}
+    for entry in found:
+        groups.setdefault(key(entry.trial), []).append(entry)
+    chosen = [[s for s in group if s.is_valid] or group for group in groups.values()]
+    means = [sum(s.merit / len(group) for s in group) for group in chosen]
+    centre = sum(mean / len(means) for mean in means)
+    weights = [len(group) / (len(group) + 1) if shrink else 1.0 for group in chosen]
+    return [
+        replace(group[-1], merit=centre * (1.0 - weight) + mean * weight)
+        for group, mean, weight in zip(chosen, means, weights, strict=True)
+    ]
+
+
+def span(found: Sequence[Scored], spec: StudySpec, declared: tuple[float, float] | None = None) -> tuple[float, float]:
+    """The merits that stand for 0 and 100 on the scale that an LLM reads.
+
+    Args:
+        declared: lowest and highest value of the metric, in the client's own direction; the running extremes if absent.
+    """
+    if declared is not None:
+        low, high = declared
+        return (-high, -low) if spec.objectives[0].goal == "minimize" else (low, high)
+    merits = [s.merit for s in found if s.is_valid]
+    return min(merits, default=0.0), max(merits, default=0.0)
+
+
+def display(merit: float, lowest: float, highest: float, buckets: int = 100) -> int:
+    """A merit on the scale 0 to `buckets` that an LLM reads; the middle where all are equal."""
+    width = highest / 2 - lowest / 2  # halves, for the whole may be more than a float holds
+    if width <= 0:
+        return round(buckets / 2)
+    return round(buckets * min(1.0, max(0.0, (merit / 2 - lowest / 2) / width)))

@@ -1,7 +1,7 @@
 """How a language model is shown texts, and how its replies are read (card prompt 0.4 and 0.5).
 
-What clients told (texts, feedback, outputs) is data: it stands between `<data>` tags which cannot occur inside, because our own tags are
-escaped there. Replies never select anything but a text.
+What clients told (texts, feedback, outputs) is data: it stands between `<data>` tags which cannot occur inside, because our own tags
+are escaped there. Replies never select anything but a text.
 """
 
 from __future__ import annotations
@@ -46,7 +46,12 @@ def data(content: str, label: str = "", most: int = MOST_SHOWN) -> str:
         most: characters shown; of a longer text the head and, mostly, the tail.
     """
     opener = f'<data of="{label}">' if label else "<data>"
-    return f"{opener}\n{_OURS.sub('&lt;', shortened(content, most))}\n</data>"
+    return f"{opener}\n{escaped(shortened(content, most))}\n</data>"
+
+
+def escaped(content: str) -> str:
+    """A told text in which none of our own tags can stand."""
+    return _OURS.sub("&lt;", content)
 
 
 def shortened(content: str, most: int = MOST_SHOWN) -> str:
@@ -129,7 +134,7 @@ def _of_json(reply: str, key: str) -> str | None:
     while place >= 0:
         try:
             value, _ = decoder.raw_decode(reply, place)
-        except ValueError:
+        except (ValueError, RecursionError):
             value = None
         if isinstance(value, dict) and isinstance(value.get(key), str):
             return str(value[key])
@@ -142,6 +147,6 @@ def _first_json(reply: str, opener: str) -> Any:
     while place >= 0:
         try:
             return decoder.raw_decode(reply, place)[0]
-        except ValueError:
+        except (ValueError, RecursionError):
             place = reply.find(opener, place + 1)
     return None

@@ -1,13 +1,13 @@
 """Small edits of texts: what the methods that write without a language model move by (card prompt 5).
 
-The edits of phrases are those of GrIPS (Prasad et al. 2023): delete, swap, substitute, add. Alternatives for words come from an own table
-or from an encoder. Placeholders are never deleted or replaced.
+The edits of phrases are those of GrIPS (Prasad et al. 2023): delete, swap, substitute, add. Alternatives for words come from an own
+table or from an encoder. Placeholders are never deleted or replaced.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from functools import cache
+from functools import lru_cache
 
 import numpy as np
 
@@ -64,7 +64,7 @@ def _like(old: str, new: str) -> str:
     return new[:1].upper() + new[1:] if old[:1].isupper() else new
 
 
-@cache
+@lru_cache(4096)
 def _nearest(word: str, encoder: str) -> tuple[str, ...]:
     known = vocabulary()
     (vector,) = pool_vectors([word], encoder)
@@ -94,7 +94,12 @@ def neighbour(
         if attempt >= TRIES // 2:
             edited = _edited(edited, rules, rng, paraphrase)
         edited = rules.clean(edited)
-        if edited == text or not has_letters(edited) or rules.fault(edited) is not None or is_taken(edited):
+        if (
+            text_key(edited) == text_key(text)
+            or not has_letters(edited)
+            or rules.fault(edited) is not None
+            or is_taken(edited)
+        ):
             continue
         return edited
     return None
@@ -105,7 +110,8 @@ def _edited(text: str, rules: TextRules, rng: np.random.Generator, paraphrase: P
     kind = rng.choice(("substitute", "add", "delete", "swap"), p=(0.4, 0.25, 0.2, 0.15))
     if kind == "add" or not text.strip():
         return _instructed(text, rules, rng)
-    level: Level = "word" if rng.random() < 0.5 else "phrase"
+    # Swapped words would mostly be nonsense.
+    level: Level = "word" if kind != "swap" and rng.random() < 0.5 else "phrase"
     phrases = split(text, rules.parameter.placeholders, level)
     free = phrases.free
     if kind == "swap" and len(phrases) > 1:

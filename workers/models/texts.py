@@ -6,13 +6,14 @@ import re
 import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Mapping
+from functools import lru_cache
 from typing import Any, Literal
 
 from services.domain.history import History
 from services.domain.parameters import TextParameter
 from services.domain.space import Space
 
-Fault = Literal["empty", "too_long", "placeholder", "duplicate", "unparsable", "refused"]
+Fault = Literal["empty", "too_long", "placeholder", "duplicate", "unparsable", "refused", "not_allowed"]
 
 TAG = "text"
 _FENCE = re.compile(r"\A```[^\n`]*\n(.*?)\n?```\Z", re.DOTALL)
@@ -57,6 +58,7 @@ class TextRules:
         return "unparsable" if _TAGS.search(text) else None
 
 
+@lru_cache(maxsize=4096)
 def text_key(text: str) -> str:
     """Equal for texts that differ in case and white space only."""
     return " ".join(text.casefold().split())

@@ -2,8 +2,10 @@
 
 The policy in one look (`choose`):
 
-- texts, or sequences too long to model, beside whatever else: `random`, which draws them (methods for text come with their own
-  suggesters).
+- texts, beside whatever else: without a language model `plum`; with one `gepa` where examples are declared and may be shared,
+  `directional` once the first outcomes carry feedback that may be shared, else `opro`. The other parameters go to this policy again.
+- token sequences too long to model: `claps`. Orders too long to model, conditional texts, texts with several goals: `random`.
+- several vectors with over 300 numbers together and nothing else, one goal: `bbt`, block by block.
 - over 1000 dimensions: `sobol` where nothing else serves, for no model here would learn anything in time.
 - over 300 dimensions, numbers only, one goal, no constraints: `cmaes` with scales alone.
 - over 100 dimensions, or over 2000 told trials, one goal: `turbo`.
@@ -18,6 +20,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from services.domain.errors import FieldError
 from services.domain.history import History
 from services.domain.study import StudySpec
 from services.domain.suggester import (
@@ -41,6 +44,7 @@ HIGH_DIMENSION = 20
 CONTEST_FROM = 300
 CONTEST_EVERY = 50
 FEWEST_JUDGED = 20
+FIRST_OUTCOMES = 3
 
 
 class Auto:
@@ -94,14 +98,20 @@ def choose(spec: StudySpec, history: History) -> tuple[str, str]:
     """The suggester for a study with this history, and why: a pure function of both."""
     from workers.models.sequence_codec import SEQUENCES, SequenceCodec, too_long
 
+    if any(p.type == "text" for p in spec.parameters):
+        return _for_texts(spec, history)
     foreign = sorted({p.type for p in spec.parameters} - SequenceCodec.encodable)
     if foreign:
         return "random", f"parameters of type {foreign[0]} are drawn"
     if too_long(spec):
+        if _serves("claps", spec):
+            return "claps", "few of so many tokens matter"
         return "random", "sequences this long are drawn"
     d, n = dimensions(spec), len(history.completed)
     plain = all(p.type in ("float", "int", "vector") and not p.when for p in spec.parameters)
     single = len(spec.objectives) == 1 and not any(p.type in SEQUENCES for p in spec.parameters)
+    if single and d > MOST_CORRELATED and len(spec.parameters) > 1 and _serves("bbt", spec):
+        return "bbt", f"{len(spec.parameters)} vectors are taken one after the other"
     if single and plain and not spec.constraints and d > MOST_CORRELATED:
         return "cmaes", f"{d} dimensions are many for a model of everything"
     if d > MOST_DIMENSIONS:
@@ -120,6 +130,39 @@ def choose(spec: StudySpec, history: History) -> tuple[str, str]:
     return "gp", "trials are dear"
 
 
+def _for_texts(spec: StudySpec, history: History) -> tuple[str, str]:
+    """The method for a study with texts: what the client can tell and who may read it decide."""
+    asked = spec.llm is not None and spec.llm.profile is not None
+    first = history.finished[:FIRST_OUTCOMES]
+    wishes = [
+        ("gepa", asked and spec.examples is not None, "outcomes come by example"),
+        (
+            "directional",
+            asked and spec.shares_examples and any(t.feedback for t in first),
+            "the first outcomes say why",
+        ),
+        ("opro", asked, "a language model is there"),
+        ("plum", True, "no language model is there"),
+    ]
+    for name, fits, why in wishes:
+        if fits and _serves(name, spec):
+            return name, why
+    return "random", "these texts are drawn"
+
+
+def _serves(name: str, spec: StudySpec) -> bool:
+    """Whether a suggester takes the study."""
+    from services.domain.errors import Invalid
+
+    from .registry import get
+
+    try:
+        get(name).check(spec)
+    except Invalid:
+        return False
+    return True
+
+
 def _contest(history: History) -> tuple[str, str]:
     """`gp` or `turbo`: by what the latest trials of each gained, judged at every fiftieth outcome; who was not tried is tried."""
     done = sorted(history.completed, key=lambda t: t.told_seq)
@@ -136,6 +179,12 @@ def _contest(history: History) -> tuple[str, str]:
     return best, f"in many dimensions gp and turbo take turns, and {best} gained more lately"
 
 
+def _refuse(spec: StudySpec, _: NoOptions) -> list[FieldError]:
+    if spec.llm is not None and not any(p.type == "text" for p in spec.parameters):
+        return [FieldError("/llm", "nothing here is for a language model: there is no text parameter")]
+    return []
+
+
 def _create(problem: Problem, _: NoOptions, blob: Blob | None) -> Suggester:
     return Auto(problem, blob)
 
@@ -144,7 +193,8 @@ SPEC = Spec(
     name="auto",
     summary="Picks and switches by types, dimension, budget and objectives; the reason stands on every trial.",
     reference="the policy of this page",
-    honours=Honours(types=EVERY_TYPE, max_objectives=10, examples=True),
+    honours=Honours(types=EVERY_TYPE, max_objectives=10, examples=True, feedback=True, llm="preferred"),
     create=_create,
+    refuse=_refuse,
     resources=Resources(timeout_seconds=120.0),
 )

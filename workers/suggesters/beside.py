@@ -16,8 +16,8 @@ from typing import Any
 from services.domain.document import canonical
 from services.domain.errors import FieldError
 from services.domain.history import History, Observation
-from services.domain.sampling import draw
-from services.domain.space import Point
+from services.domain.sampling import draw, unused
+from services.domain.space import Point, point_key
 from services.domain.study import StudySpec, SuggesterChoice
 from services.domain.suggester import Blob, Problem, Suggester, Suggestion
 from services.domain.trial import TrialState
@@ -32,7 +32,7 @@ def beside(create: Create, own: frozenset[str] = TEXT, *, credits_best: bool = T
     """A suggester's `create` that also takes spaces with parameters of other types than its `own`.
 
     Args:
-        credits_best: a point of the method's counts as the best that it reached with any other values; else as it was told, for methods
+        credits_best: a point of the method's counts as the best that it reached with any other values; else as told, for methods
             that must find old outcomes unchanged.
     """
 
@@ -81,7 +81,20 @@ class Beside:
                 given.append(other)
             elif texts:
                 given.append(texts.pop(0))
-        return given
+        return given + self._unused(history, given, count - len(given))
+
+    def _unused(self, history: History, given: Sequence[Suggestion], count: int) -> list[Suggestion]:
+        """Points that no trial has, where the method has no more of its own and the whole space is finite."""
+        space, found = self._problem.space, list[Suggestion]()
+        keys = {point_key(s.parameters) for s in given}
+        rng = self._problem.generator(history.next_number, "beside unused")
+        while len(found) < count and space.is_finite:
+            point = unused(space, lambda key: key in keys or history.has_point(key), rng)
+            if point is None:
+                break
+            keys.add(point_key(point))
+            found.append(Suggestion(parameters=point, reason="a point that nobody tried", origin={REST: True}))
+        return found
 
     def state(self) -> Blob | None:
         """The method's own."""

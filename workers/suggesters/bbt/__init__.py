@@ -16,8 +16,10 @@ from services.domain.document import Document
 from services.domain.errors import FieldError
 from services.domain.parameters import VectorParameter
 from services.domain.study import StudySpec
-from services.domain.suggester import Blob, Honours, Problem, Resources, Spec, Suggester
+from services.domain.suggester import EVERY_TYPE, Blob, Honours, Problem, Resources, Spec, Suggester
+from workers.suggesters.beside import beside, unserved
 
+OWN = frozenset({"vector"})
 DEFAULT_BUDGET = 8000
 MOST_LENGTH = {"full": 2000, "diagonal": 100_000}
 
@@ -29,9 +31,9 @@ class BbtOptions(Document):
     sigma: float = Field(default=1.0, gt=0, le=1e6, description="First step size of the first block.")
     sigma_schedule: Literal["constant", "first", "linear", "exponential"] = Field(
         default="constant",
-        description="Step of block l: sigma; sigma_rest after the first; from sigma to sigma_rest; sigma * exp(-l / 5).",
+        description="Steps of the blocks: sigma; sigma_rest after the first (BBT-RGB); in a line, or with exp(-l / 5), to sigma_rest.",
     )
-    sigma_rest: float = Field(default=0.2, gt=0, le=1e6, description="For the schedules `first` and `linear`.")
+    sigma_rest: float = Field(default=0.2, gt=0, le=1e6, description="For the schedules other than `constant`.")
     covariance: Literal["full", "diagonal"] = Field(
         default="full", description="What a block's CMA-ES learns; diagonal for blocks of many thousand numbers."
     )
@@ -40,13 +42,17 @@ class BbtOptions(Document):
         ge=1,
         description="Trials of CMA-ES before COBYLA starts; what the study's max_trials leave, else 8000. Counts with `refine` only.",
     )
-    refine: int = Field(default=0, ge=0, le=10**7, description="Trials of COBYLA, shared by the blocks; 0 for CMA-ES throughout.")
-    radius: float = Field(default=1.0, gt=0, le=100, description="COBYLA's first radius, in first step sizes of the block.")
+    refine: int = Field(
+        default=0, ge=0, le=10**7, description="Trials of COBYLA, shared by the blocks; 0 for CMA-ES throughout."
+    )
+    radius: float = Field(
+        default=1.0, gt=0, le=100, description="COBYLA's first radius, in first step sizes of the block."
+    )
     remeasure: bool = Field(default=False, description="Evaluate the best of all blocks together once more each round.")
     dev: str | None = Field(
         default=None,
         max_length=200,
-        description="A second told metric: a block's best is replaced only where this improved too.",
+        description="A second told metric (BBT-RGB): a block's best is replaced only by a trial that tells a better one of this too.",
     )
     dev_goal: Literal["minimize", "maximize"] = Field(default="maximize", description="What is better in `dev`.")
 
@@ -57,7 +63,7 @@ class BbtOptions(Document):
         if self.sigma_schedule == "linear":
             return self.sigma + (self.sigma_rest - self.sigma) * block / max(1, blocks - 1)
         if self.sigma_schedule == "exponential":
-            return self.sigma * math.exp(-block / 5)
+            return self.sigma_rest + (self.sigma - self.sigma_rest) * math.exp(-block / 5)
         return self.sigma
 
     def generations(self, spec: StudySpec) -> float:
@@ -67,12 +73,12 @@ class BbtOptions(Document):
         budget, blocks = self.budget, len(spec.parameters)
         if budget is None:
             most = spec.limits.max_trials
-            budget = DEFAULT_BUDGET if most is None else most - self.refine
+            budget = DEFAULT_BUDGET if most is None else most - self.refine  # below a round is a round
         return max(1, budget // (self.popsize * blocks)) * blocks
 
 
 def _refuse(spec: StudySpec, options: BbtOptions) -> list[FieldError]:
-    most, problems = MOST_LENGTH[options.covariance], []
+    most, problems = MOST_LENGTH[options.covariance], unserved(spec, OWN)
     for i, parameter in enumerate(spec.parameters):
         if not isinstance(parameter, VectorParameter):
             continue
@@ -99,9 +105,9 @@ SPEC = Spec(
     name="bbt",
     summary="Vectors block by block, a CMA-ES each and then COBYLA: soft prompts in a random subspace, thousands of trials.",
     reference="Sun et al. 2022, Black-Box Tuning; Sun et al. 2022, BBTv2; Sun et al. 2023, BBT-RGB",
-    honours=Honours(types=frozenset({"vector"}), conditions=False, parameter_constraints=False, examples=True),
+    honours=Honours(types=EVERY_TYPE, examples=True),
     options=BbtOptions,
-    create=_create,
+    create=beside(_create, OWN, credits_best=False),
     resources=Resources(timeout_seconds=300.0),
     refuse=_refuse,
 )

@@ -40,7 +40,7 @@ class Best:
 class Block:
     """One vector parameter and its CMA-ES.
 
-    The distribution is built when it is needed, from the generations of this block in the history; what is saved spares only that work.
+    The distribution is built when it is needed, from its generations in the history; what is saved spares only that work.
     """
 
     def __init__(
@@ -70,13 +70,16 @@ class Block:
             generations: of this block, those that are closed, in order.
         """
         adapter = self._distribution(ledger, generations)
+        return np.clip(self._sampled(adapter, generation, row), self.lower, self.upper)
+
+    def _sampled(self, adapter: CmaAdapter, generation: int, row: int) -> Array:
         if self._rows[0] != generation:
             self._rows = (generation, [])
         rows = self._rows[1]
-        if len(rows) <= row:
-            wanted = range(len(rows), max(row + 1, self._popsize))
+        while len(rows) <= row:  # always so many at once: in another shape BLAS rounds the last bit differently
+            wanted = range(len(rows), len(rows) + self._popsize)
             rows += adapter.sample(np.array([self._normals(generation, k) for k in wanted]))
-        return np.clip(rows[row], self.lower, self.upper)
+        return rows[row]
 
     def step_size(self, ledger: Ledger, generations: Sequence[int]) -> float:
         """The present step size in the vector's own units."""
@@ -85,7 +88,7 @@ class Block:
     def _distribution(self, ledger: Ledger, generations: Sequence[int]) -> CmaAdapter:
         adapter = self._adapter = self._adapter or self._fresh()
         for generation in generations[self._told :]:
-            self._update(adapter, ledger, generation, ledger.generations[generation][: self._popsize])
+            self._update(adapter, ledger, generation, ledger.generations[generation])
             self._told += 1
         return adapter
 
@@ -110,13 +113,13 @@ class Block:
         # Whatever was sampled meanwhile: the update sees the rows up to the last one told, and nothing else.
         self._rows = (-1, [])
         adapter.forget_asked()
-        last = max(t.origin["row"] for t in everyone)
-        rows = adapter.sample(np.array([self._normals(generation, k) for k in range(last + 1)]))
+        rows = [self._sampled(adapter, generation, t.origin["row"]) for t in everyone]
         order = ranks(ledger.history, everyone)
-        if len(set(order)) == 1:
-            adapter.widen()
+        if len(set(order)) == 1:  # a plateau: every value is equal
+            adapter.widen(float(self.upper[0] - self.lower[0]) / self.sigma)
         else:
-            adapter.tell([rows[t.origin["row"]] for t in everyone], order)
+            adapter.tell(rows, order)
+        self._rows = (-1, [])
 
     # -- the state
 

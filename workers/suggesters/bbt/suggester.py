@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from functools import partial
 from typing import Any
 
@@ -18,7 +18,7 @@ from workers.models.cobyla import Asks, cobyla
 
 from . import BbtOptions
 from .block import Best, Block
-from .ledger import Ledger
+from .ledger import METHOD, Ledger
 
 Array = NDArray[np.float64]
 VERSION = 1
@@ -59,7 +59,7 @@ class Bbt:
 
     def suggest(self, history: History, count: int) -> list[Suggestion]:
         """`count` points that differ in one block from where the others are held (one in none, where the best is measured again)."""
-        ledger = Ledger(history)
+        ledger = Ledger(history, self._options.popsize)
         self._catch_up(ledger)
         return [self._next(ledger) for _ in range(count)]
 
@@ -69,34 +69,34 @@ class Bbt:
         round_, place = divmod(self._generation, len(self._blocks))
         if self._options.remeasure and place == 0 and round_ > 0 and ("round", round_) not in ledger.taken:
             ledger.taken.add(("round", round_))
-            return Suggestion(
-                parameters=self._point(), reason=f"the best of all blocks once more, round {round_}", origin={"round": round_}
-            )
+            return self._suggestion(self._point(), f"the best of all blocks once more, round {round_}", round=round_)
         row = next(k for k in range(10**9) if ("generation", self._generation, k) not in ledger.taken)
         ledger.taken.add(("generation", self._generation, row))
         block, closed = self._blocks[place], self._closed(place)
         value = block.row(ledger, closed, self._generation, row)
-        return Suggestion(
-            parameters=self._point(place, value),
-            reason=f"block {block.name}, round {round_}, step size {block.step_size(ledger, closed):.3g}",
-            origin={"generation": self._generation, "row": row},
-        )
+        reason = f"block {block.name}, round {round_}, step size {block.step_size(ledger, closed):.3g}"
+        return self._suggestion(self._point(place, value), reason, generation=self._generation, row=row)
 
     def _refining(self, ledger: Ledger) -> Suggestion:
         turn, place = self._turn, self._turn % len(self._blocks)
         block = self._blocks[place]
         _, _, value, step = self._advance(ledger)
         reason = f"block {block.name}, COBYLA, step {step}"
-        origin = {"turn": turn, "step": step}
+        place_of: dict[str, int] = {"turn": turn, "step": step}
         if ("step", turn, step) in ledger.taken:
             # COBYLA knows its next point only when this one is told: other workers look around the best meanwhile.
             extra = next(k for k in range(10**9) if ("extra", turn, k) not in ledger.taken)
             normals = self._problem.generator(turn, f"bbt extra {extra}").standard_normal(block.length)
             value = block.best.point + self._radius(turn) / math.sqrt(block.length) * normals
             value = np.clip(value, block.lower, block.upper)
-            reason, origin = f"block {block.name}, near its best while COBYLA waits", {"turn": turn, "extra": extra}
-        ledger.taken.add(("step", turn, step) if "step" in origin else ("extra", turn, origin["extra"]))
-        return Suggestion(parameters=self._point(place, value), reason=reason, origin=origin)
+            reason, place_of = f"block {block.name}, near its best while COBYLA waits", {"turn": turn, "extra": extra}
+        kind = "step" if "step" in place_of else "extra"
+        ledger.taken.add((kind, turn, place_of[kind]))
+        return self._suggestion(self._point(place, value), reason, **place_of)
+
+    @staticmethod
+    def _suggestion(point: Point, reason: str, **origin: int) -> Suggestion:
+        return Suggestion(parameters=point, reason=reason, origin={"method": METHOD, **origin})
 
     def _point(self, place: int = -1, value: Array | None = None) -> Point:
         """Every block at its best, the one at `place` at `value`."""
@@ -113,13 +113,16 @@ class Bbt:
 
     def _catch_up(self, ledger: Ledger) -> None:
         size = self._options.popsize
-        while self._generation < self._last and len(told := ledger.generations[self._generation][:size]) == size:
+        while self._generation < self._last and len(told := ledger.generations[self._generation]) == size:
             place = self._generation % len(self._blocks)
             seq = told[-1].told_seq
             again = ledger.rounds.get(self._generation // len(self._blocks)) if place == 0 else None
             if again is not None and again.told_seq <= seq:
                 self._remeasured(ledger, again)
             self._improve(ledger, self._blocks[place], told)
+            for trial in ledger.late:  # too late for the distribution, not for the best
+                if self._since < trial.told_seq <= seq and trial.origin["generation"] < self._generation:
+                    self._improve(ledger, self._blocks[trial.origin["generation"] % len(self._blocks)], [trial])
             self._close(ledger, seq)
             self._generation += 1
         while self._generation >= self._last and self._is_refined(ledger):
@@ -129,10 +132,9 @@ class Bbt:
         """Take a user's own point in whole where it beats what every block is held for, and go on."""
         own = [t for t in ledger.foreign if self._since < t.told_seq <= seq]
         for value, trial in ledger.best(own):
-            dev = self._dev(trial)
-            if value < min(b.best.value for b in self._blocks) and dev > max(b.best.dev for b in self._blocks):
+            if all(self._is_better(value, trial, block.best) for block in self._blocks):
                 for block in self._blocks:
-                    block.best = Best(np.array(trial.parameters[block.name]), value, dev)
+                    block.best = Best(np.array(trial.parameters[block.name]), value, self._dev(trial))
         self._since, self._is_saved = seq, False
 
     def _remeasured(self, ledger: Ledger, trial: Observation) -> None:
@@ -142,15 +144,15 @@ class Bbt:
 
     def _improve(self, ledger: Ledger, block: Block, told: Iterable[Observation]) -> None:
         for value, trial in ledger.best(told):
-            dev = self._dev(trial)
-            if value < block.best.value and dev > block.best.dev:
-                block.best = Best(np.array(trial.parameters[block.name]), value, dev)
+            if self._is_better(value, trial, block.best):
+                block.best = Best(np.array(trial.parameters[block.name]), value, self._dev(trial))
+
+    def _is_better(self, value: float, trial: Observation, best: Best) -> bool:
+        return value < best.value and (self._options.dev is None or self._dev(trial) > best.dev)
 
     def _dev(self, trial: Observation, missing: float = -math.inf) -> float:
-        """The second metric, higher is better; without one everything improves."""
-        if self._options.dev is None:
-            return math.inf if missing == -math.inf else missing
-        if self._options.dev not in trial.metrics:
+        """The second metric, higher is better."""
+        if self._options.dev is None or self._options.dev not in trial.metrics:
             return missing
         value = trial.metrics[self._options.dev]
         return value if self._options.dev_goal == "maximize" else -value
@@ -182,19 +184,20 @@ class Bbt:
         return max(1, self._options.refine // len(self._blocks))
 
     def _cost(self, ledger: Ledger, turn: int, trial: Observation) -> float:
-        """A step's value; for one that did not hold, the worst of the turn until then."""
+        """A step's value; for one that did not hold, the worst of the turn until then, and no better than the block's best."""
         value = ledger.value(trial)
         if value is not None:
             return value
         before = [ledger.steps[turn, k] for k in range(trial.origin["step"])]
-        return max((v for v, _ in ledger.best(before)), default=0.0)
+        best = self._blocks[turn % len(self._blocks)].best.value
+        return max([v for v, _ in ledger.best(before)] + [best] * math.isfinite(best), default=0.0)
 
     def _is_refined(self, ledger: Ledger) -> bool:
         """Whether the block's turn is over; if so, its best is taken over."""
         *_, step = self._advance(ledger)
         if step < self._share():
             return False
-        told = [t for (turn, _), t in sorted(ledger.steps.items()) if turn == self._turn]
+        told = [ledger.steps[self._turn, k] for k in range(self._share()) if (self._turn, k) in ledger.steps]
         seq, block = max(t.told_seq for t in told), self._blocks[self._turn % len(self._blocks)]
         first = next(iter(ledger.best(told[:1])), None)
         if first is not None:  # the block's best, measured with the others where they are now
@@ -207,7 +210,7 @@ class Bbt:
     # -- the state
 
     def state(self) -> Blob | None:
-        """Where the ledger has been read to, and the distributions that are needed next as far as they fit; None if nothing changed."""
+        """Where the ledger has been read to, and the distributions needed next as far as they fit; None if nothing changed."""
         if self._is_saved:
             return None
         self._is_saved = True
@@ -242,6 +245,3 @@ class Bbt:
 def _of(arrays: Any, place: int) -> dict[str, Array]:
     head = f"{place} "
     return {name.removeprefix(head): array for name, array in arrays.items() if name.startswith(head)}
-
-
-__all__: Sequence[str] = ("Bbt",)

@@ -1,7 +1,7 @@
 """ZOPO: climbs a local model of the score in the space of text vectors, and proposes the nearest untried text of a pool.
 
-Hu, Shu, Yu, et al. 2024, "Localized Zeroth-Order Prompt Optimization". No language model is asked: the pool comes from the client or
-from edits of the starting texts, the vectors from an encoder.
+Hu, Shu, Yu, et al. 2024, "Localized Zeroth-Order Prompt Optimization". A language model is asked for candidates at most, never for a
+step: the pool comes from the client, from edits of the starting texts or from exemplars, the vectors from an encoder.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from pydantic import Field
 from services.domain.errors import FieldError
 from services.domain.study import StudySpec
 from services.domain.suggester import EVERY_TYPE, Blob, Honours, Problem, Resources, Spec, Suggester
-from workers.models.text_pool import PoolOptions, refused
+from workers.models.pool_options import PoolOptions, refused
 from workers.suggesters.beside import beside, unserved
 
 
@@ -58,7 +58,7 @@ SPEC = Spec(
     name="zopo",
     summary="Climbs a local model of the score over text vectors: for a pool of hundreds of prompts and dear evaluations.",
     reference="Hu et al. 2024, Localized Zeroth-Order Prompt Optimization",
-    honours=Honours(types=EVERY_TYPE),
+    honours=Honours(types=EVERY_TYPE, examples=True, llm="optional"),
     options=ZopoOptions,
     exhausts=True,
     create=beside(_create),

@@ -67,6 +67,7 @@ class Climb:
         stall: outcomes in a row that did not exceed the marker.
         hot: climbs in a row that began where the model was unsure.
         moments: of the ascent.
+        encoder: what made the vectors that they belong to.
     """
 
     step: str
@@ -75,6 +76,7 @@ class Climb:
     moments: Moments
     stall: int = 0
     hot: int = 0
+    encoder: str = ""
 
     def origin(self, seen: int) -> dict[str, Any]:
         """As written on the trial that is proposed with the outcomes up to `seen`."""
@@ -88,7 +90,7 @@ class Climb:
         """From a trial's origin."""
         return cls(
             step=origin["step"], at=origin["at"], marker=origin["marker"], stall=origin["stall"], hot=origin["hot"],
-            moments=Moments.read(origin["moments"]),
+            moments=Moments.read(origin["moments"]), encoder=origin["pool"]["encoder"],
         )  # fmt: skip
 
 
@@ -115,7 +117,7 @@ class Track:
         fresh = [t for t in own if t.origin["step"] != "around" and not t.is_pending and t.told_seq > seen]
         return cls(Climb.read(latest.origin), sorted(fresh, key=lambda t: t.told_seq))
 
-    def now(self, merits: Mapping[int, float], best: int, dimensions: int, tolerance: int) -> Climb:
+    def now(self, merits: Mapping[int, float], best: int, dimensions: int, tolerance: int, encoder: str) -> Climb:
         """Where the climb stands with the outcomes that came since.
 
         Args:
@@ -123,8 +125,11 @@ class Track:
             best: number of the best one.
             dimensions: of the vectors.
             tolerance: outcomes without success, at most, before it returns to the best.
+            encoder: of the vectors; moments that belong to another one's are of no use.
         """
-        climb = self.climb or Climb("climb", best, merits[best], Moments.zero(dimensions))
+        climb = self.climb or Climb("climb", best, merits[best], Moments.zero(dimensions), encoder=encoder)
+        if climb.encoder != encoder:
+            climb = replace(climb, moments=Moments.zero(dimensions), encoder=encoder)
         for trial in self.fresh:
             merit = merits.get(trial.number)
             if merit is None:
@@ -133,7 +138,7 @@ class Track:
             climb = replace(climb, marker=max(merit, climb.marker), stall=0 if is_better else climb.stall + 1)
             if climb.step != "around":  # whose centre stays until all around it is tried
                 climb = replace(climb, at=trial.number)
-        if climb.step != "around" and climb.stall > tolerance or climb.at not in merits:
+        if (climb.step != "around" and climb.stall > tolerance) or climb.at not in merits:
             climb = replace(climb, at=best, stall=0, moments=Moments.zero(dimensions))
         return climb
 

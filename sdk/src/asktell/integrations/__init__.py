@@ -1,0 +1,1 @@
+"""Programs written for other optimisers, run against asktell. Each module needs its package only where it is used."""

@@ -1,0 +1,282 @@
+"""Studies that talk, from ask to trial: nothing is called twice, nobody waits for another's model, and nothing loops without end."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import pytest
+
+from services.domain.trial import Trial, TrialState
+from services.ledger import most_tokens
+from tests.integration.llm.support import request, rows, talking, usage
+from tests.support import openai_scripts as scripts
+from tests.support.builders import ADMIN, study
+from tests.support.openai_scripts import Answer, in_turn
+from tests.support.openai_server import OpenAiServer
+from tests.support.stage import Stage, until
+from tests.support.talkative import SOURCE, talkative
+from workers.dispatcher import Dispatcher
+from workers.pools.local_pool import LocalPool
+
+
+@pytest.fixture
+def server() -> Iterator[OpenAiServer]:
+    with OpenAiServer() as found:
+        yield found
+
+
+async def talker(stage: Stage, llm: dict[str, Any] | None = None, **options: Any) -> str:
+    return (await stage.services.studies.create(ADMIN, study(**talkative(llm, **options)))).value.id
+
+
+async def dispatcher(stage: Stage, **options: Any) -> Dispatcher:
+    return await stage.dispatcher(LocalPool(1, source=SOURCE, patience_seconds=0.2), **options)
+
+
+async def tune(stage: Stage, study_id: str, trials: int) -> list[Trial]:
+    found = []
+    for _ in range(trials):
+        found.append(await stage.one(study_id))
+        await stage.tell(study_id, found[-1])
+    return found
+
+
+def often(server: OpenAiServer) -> Counter[str]:
+    """How often each request was made."""
+    return Counter(call.digest for call in server.calls)
+
+
+async def test_a_study_is_proposed_what_its_model_answered(empty_database: str, server: OpenAiServer) -> None:
+    async with talking(empty_database, server) as stage:
+        await dispatcher(stage)
+        study_id = await talker(stage, beside=3, rounds=2)
+        trials = await tune(stage, study_id, 2)
+        assert all(t.suggested_by.reason == "from the language model" and not t.suggested_by.fallback for t in trials)
+        await until(lambda: len(server.calls) >= 18)  # of the third one, made ahead
+        assert set(often(server).values()) == {1}
+        firsts = [call for call in server.calls if "trial 1 call" in call.shown]
+        assert len(firsts) == 6
+        texts = [f"<text>{call.shown.split('after ')[1].strip()}" for call in firsts if "round 1" in call.shown]
+        assert len(texts) == 3 and all(
+            "<text>" in text for text in texts
+        )  # the second round was shown the first's reply
+
+
+async def test_the_next_proposal_is_made_ahead(empty_database: str, server: OpenAiServer) -> None:
+    server.script = lambda call: Answer(texts=("<text>slow</text>",), delay_seconds=1.0)
+    async with talking(empty_database, server) as stage:
+        await dispatcher(stage)
+        study_id = await talker(stage)
+        (first,) = await tune(stage, study_id, 1)
+        assert first.number == 1
+        await until_recorded(stage, 2)
+        await until_idle(stage)
+        (second,) = await asyncio.wait_for(stage.ask(study_id, wait_seconds=0), 1.0)
+        assert (second.number, second.suggested_by.reason) == (2, "from the language model")
+
+
+async def until_recorded(stage: Stage, replies: int) -> None:
+    """Until so many calls are done."""
+    async with asyncio.timeout(60):
+        while [state for (state,) in await rows(stage, "state")].count("done") < replies:  # noqa: ASYNC110
+            await asyncio.sleep(0.05)
+
+
+async def until_counted(stage: Stage, query: str, count: int) -> None:
+    """Until a query finds so many rows."""
+    async with asyncio.timeout(60):
+        while len(await stage.services.transactions.read(lambda c: list(c.exec_driver_sql(query)))) != count:  # noqa: ASYNC110
+            await asyncio.sleep(0.05)
+
+
+async def until_idle(stage: Stage) -> None:
+    """Until no study wants anything."""
+    await until_counted(stage, "select 1 from study_progress where wants", 0)
+
+
+# -- deaths
+
+
+@asynccontextmanager
+async def stopped_at(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch, owner: Any, name: str, *, after: bool
+) -> AsyncIterator[None]:
+    """The block's dispatcher reaches calls of a use case, before or after their effect, and goes no further."""
+    hits, real = asyncio.Semaphore(0), getattr(owner, name)
+
+    async def stopping(*given: Any, **named: Any) -> Any:
+        if after:
+            await real(*given, **named)
+        hits.release()
+        await asyncio.Event().wait()
+
+    monkeypatch.setattr(owner, name, stopping)
+    yield
+    for _ in range(1 if name == "commit" else 2):
+        await asyncio.wait_for(hits.acquire(), 60)
+    monkeypatch.setattr(owner, name, real)
+
+
+@pytest.mark.parametrize(
+    ("place", "after", "calls", "lost"),
+    [
+        ("reserve", False, 1, 0),
+        ("reserve", True, 1, 1),  # never made, but nobody can know that
+        ("settle", False, 2, 1),  # the window between the server's answer and its record: unavoidable
+        ("settle", True, 1, 0),
+        ("commit", False, 1, 0),
+        ("commit", True, 1, 0),
+    ],
+)
+async def test_a_dispatcher_that_dies_at_any_step_has_nothing_paid_twice_that_was_recorded(
+    empty_database: str,
+    server: OpenAiServer,
+    monkeypatch: pytest.MonkeyPatch,
+    place: str,
+    after: bool,
+    calls: int,
+    lost: int,
+) -> None:
+    async with talking(empty_database, server) as stage:
+        study_id = await talker(stage)
+        owner = stage.services.suggesting if place == "commit" else stage.services.ledger
+        waiting = asyncio.create_task(stage.one(study_id))
+        await until_counted(stage, "select 1 from asks", 1)
+        async with stopped_at(stage, monkeypatch, owner, place, after=after):
+            dying = await dispatcher(stage)
+        await dying.close()
+        await dispatcher(stage)
+        trial = await waiting
+        assert (trial.number, trial.suggested_by.reason) == (1, "from the language model")
+        # Two are wanted at once: one for the ask, one ahead.
+        assert [sum(f"trial {n} " in call.shown for call in server.calls) for n in (1, 2)] == [calls] * 2
+        assert len(await stage.events(study_id, "llm.lost")) == 2 * lost
+        found = await usage(stage, study_id)
+        assert (found.calls, found.failed_calls, found.estimated) == (2 + 2 * lost, 2 * lost, bool(lost))
+        most = most_tokens(request(content="x" * 20), stage.services.profiles["default"])
+        assert (found.completion_tokens > 2 * most[1]) == bool(lost)  # at their most
+
+
+async def test_a_restart_from_nothing_proposes_the_same_and_calls_nothing(
+    empty_database: str, server: OpenAiServer
+) -> None:
+    async with talking(empty_database, server) as stage:
+        first = await dispatcher(stage)
+        study_id = await talker(stage, beside=2)
+        await tune(stage, study_id, 3)
+        await until_recorded(stage, 8)
+        await until_idle(stage)
+        await first.close()
+        await stage.services.transactions.write(lambda c: c.exec_driver_sql("delete from suggestions") and None)
+        await stage.services.transactions.write(
+            lambda c: c.exec_driver_sql("update study_progress set buffered = 0, wants = true") and None
+        )
+        await dispatcher(stage)
+        trial = await stage.one(study_id)
+        assert trial.number == 4 and set(often(server).values()) == {1}
+
+
+async def test_two_dispatchers_call_once_for_each(empty_database: str, server: OpenAiServer) -> None:
+    server.script = lambda call: Answer(texts=tuple(scripts.babble(call)), delay_seconds=0.05)
+    async with talking(empty_database, server) as stage:
+        for _ in range(2):
+            await dispatcher(stage)
+        studies = [await talker(stage, word=f"study{i}", rounds=2) for i in range(5)]
+        trials = await asyncio.gather(*(tune(stage, study_id, 3) for study_id in studies))
+        assert all(t.suggested_by.reason == "from the language model" for found in trials for t in found)
+        assert set(often(server).values()) == {1}
+
+
+# -- others
+
+
+async def test_models_that_hang_hold_up_no_other_study(empty_database: str, server: OpenAiServer) -> None:
+    server.script = lambda call: scripts.hang() if "slow" in call.shown else "<text>hi</text>"
+    async with talking(empty_database, server, concurrency=64) as stage:
+        await dispatcher(stage)
+        slow = [await talker(stage, word="slow") for _ in range(6)]  # more than the dispatcher computes at one time
+        asks = [asyncio.create_task(stage.ask(study_id, wait_seconds=1.0)) for study_id in slow]
+        await until(lambda: len(server.calls) >= 6)
+        numbers = (await stage.services.studies.create(ADMIN, study(suggester={"name": "steady"}))).value.id
+        talks = await talker(stage, word="quick")
+        async with asyncio.timeout(30):
+            assert len(await tune(stage, numbers, 3)) == 3
+            assert all(t.suggested_by.reason == "from the language model" for t in await tune(stage, talks, 3))
+        assert await asyncio.gather(*asks) == [[]] * 6
+        server.release()
+
+
+async def test_a_study_deleted_in_mid_call_disturbs_nobody_and_is_paid(
+    empty_database: str, server: OpenAiServer
+) -> None:
+    server.script = lambda call: scripts.hang() if "doomed" in call.shown else "<text>hi</text>"
+    async with talking(empty_database, server) as stage:
+        made = await dispatcher(stage)
+        doomed, well = await talker(stage, word="doomed", max_tokens=2000), await talker(stage, word="well")
+        waiting = asyncio.create_task(stage.ask(doomed, wait_seconds=60))
+        await until(lambda: any("doomed" in call.shown for call in server.calls))
+        await stage.services.studies.delete(ADMIN, doomed)
+        assert (await tune(stage, well, 2))[1].suggested_by.reason == "from the language model"
+        with pytest.raises(Exception, match="no"):
+            await waiting
+        server.script = in_turn("<text>too late</text>")
+        server.release()
+        await until(lambda: doomed not in made.serving)
+        assert await made.is_alive()
+        account = await stage.services.ledger.spent("default", "default")
+        assert account.tokens > 2000  # the doomed call at its most, beside a few words
+
+
+async def test_a_profile_that_is_removed_leaves_its_studies_to_edits(empty_database: str, server: OpenAiServer) -> None:
+    async with talking(empty_database, server) as stage:
+        first = await dispatcher(stage)
+        study_id = await talker(stage, {"profile": "default"})
+        await tune(stage, study_id, 1)
+        await until_recorded(stage, 2)
+        await until_idle(stage)
+        await first.close()
+        profile = stage.services.profiles.pop("default")
+        second = await dispatcher(stage)
+        trials = await tune(stage, study_id, 3)
+        reasons = [t.suggested_by.reason for t in trials]
+        assert reasons == ["from the language model", "edited: no_profile", "edited: no_profile"]  # one was made ahead
+        assert len(await stage.events(study_id, "llm.unavailable")) == 1
+        await until_idle(stage)
+        await second.close()
+        stage.services.profiles["default"] = profile
+        await dispatcher(stage)
+        again = await tune(stage, study_id, 2)
+        assert again[-1].suggested_by.reason == "from the language model"
+
+
+async def test_a_study_without_edits_waits_and_does_not_spin(empty_database: str, server: OpenAiServer) -> None:
+    server.script = in_turn(scripts.bad_request())
+    async with talking(empty_database, server) as stage:
+        await dispatcher(stage)
+        study_id = await talker(stage, edits=False)
+        assert await stage.ask(study_id, wait_seconds=4) == []
+        assert 1 <= len(server.calls) <= 6
+        state = (await stage.services.studies.get(ADMIN, study_id)).state
+        assert state == "active"  # not taken for used up
+        server.script = in_turn("<text>back</text>")
+        trial = await stage.one(study_id)
+        assert trial.suggested_by.reason == "from the language model"
+
+
+async def test_a_budget_that_ends_in_the_middle_is_said_and_the_study_goes_on(
+    empty_database: str, server: OpenAiServer
+) -> None:
+    async with talking(empty_database, server) as stage:
+        await dispatcher(stage)
+        study_id = await talker(stage, {"max_calls": 5}, beside=2)
+        trials = await tune(stage, study_id, 6)
+        reasons = [t.suggested_by.reason for t in trials]
+        assert reasons[:2] == ["from the language model"] * 2
+        assert all("budget" in reason for reason in reasons[2:])
+        assert len(server.calls) == 5
+        assert len(await stage.events(study_id, "llm.budget_reached")) == 1
+        assert all(t.state is TrialState.RUNNING for t in trials)

@@ -1,0 +1,365 @@
+"""The gateway against a real server: limits never exceeded, retries with manners, a rest for what is broken, secrets kept."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
+from pathlib import Path
+
+import pytest
+from structlog.testing import capture_logs
+
+from services.domain.errors import Unavailable
+from services.domain.llm import LlmReply
+from services.profiles import read_profiles
+from tests.integration.llm.support import claimed, dump, request, rows, talker, talking, usage
+from tests.support import openai_scripts as scripts
+from tests.support.builders import ADMIN
+from tests.support.openai_scripts import Answer, Given, in_turn, most_at_once
+from tests.support.openai_server import OpenAiServer
+from workers.llm.gateway import ClaimLost, NoGateway, _Breaker
+
+KEY = "sk-very-secret-0123456789"
+
+
+@pytest.fixture
+def server() -> Iterator[OpenAiServer]:
+    with OpenAiServer() as found:
+        yield found
+
+
+@pytest.fixture
+def address(tmp_path: Path) -> str:
+    return f"sqlite:///{tmp_path}/asktell.db"
+
+
+def slowly(seconds: float) -> scripts.Script:
+    return lambda call: Answer(texts=("<text>hi</text>",), delay_seconds=seconds)
+
+
+# -- limits
+
+
+async def test_no_limit_on_calls_at_one_time_is_ever_exceeded(address: str, server: OpenAiServer) -> None:
+    server.script = slowly(0.03)
+    async with talking(address, server, concurrency=5, project_concurrency=4) as stage:
+        gateway = stage.gateway()
+
+        async def talk(word: str, concurrency: int) -> None:
+            study = await talker(stage, {"concurrency": concurrency})
+            claim = await claimed(stage, study)
+            replies = await gateway.answer(claim, [request(f"k{i}", f"{word} {i}") for i in range(12)])
+            assert [reply.failure for reply in replies] == [None] * 12
+
+        await asyncio.gather(talk("alpha", 2), talk("beta", 3), talk("gamma", 8))
+        await gateway.close()
+    assert len(server.calls) == 36
+    for word, most in (("alpha", 2), ("beta", 3), ("", 4)):
+        assert most_at_once(call for call in server.calls if word in call.shown) == most
+
+
+async def test_a_profile_is_shared_by_projects(address: str, server: OpenAiServer) -> None:
+    from dataclasses import replace
+
+    server.script = slowly(0.03)
+    async with talking(address, server, concurrency=3, project_concurrency=2) as stage:
+        gateway = stage.gateway()
+        claims = [await claimed(stage, await talker(stage)) for _ in range(2)]
+        claims[1] = replace(claims[1], project="other")  # as a claim of another project says
+        answers = [gateway.answer(claim, [request(f"k{i}", claim.project) for i in range(8)]) for claim in claims]
+        await asyncio.gather(*answers)
+        await gateway.close()
+    assert most_at_once(server.calls) == 3
+    assert most_at_once(call for call in server.calls if "other" in call.shown) == 2
+
+
+async def test_who_waits_for_a_budget_takes_no_turn_from_others(address: str, server: OpenAiServer) -> None:
+    server.script = lambda call: Answer(texts=("<text>hi</text>",), delay_seconds=2.0 if "slow" in call.shown else 0.0)
+    async with talking(address, server, concurrency=2) as stage:
+        gateway = stage.gateway()
+        poor, rich = await talker(stage, {"max_calls": 2}), await talker(stage)
+        poor_claim, rich_claim = await claimed(stage, poor), await claimed(stage, rich)
+        requests = [request("a", "slow"), *(request(f"b{i}", "slow too") for i in range(5))]
+        # One call hangs, the others may come to more than the budget: they wait until it ends, without a turn.
+        await gateway.answer(poor_claim, [request("first")])
+        waiting = asyncio.create_task(gateway.answer(poor_claim, requests))
+        await asyncio.sleep(0.3)
+        replies = await asyncio.wait_for(gateway.answer(rich_claim, [request(f"r{i}") for i in range(4)]), 10)
+        assert [reply.failure for reply in replies] == [None] * 4 and not waiting.done()
+        assert sorted(str(reply.failure) for reply in await waiting) == ["None"] + ["budget"] * 5
+        await gateway.close()
+
+
+# -- tries
+
+
+@pytest.mark.parametrize("fault", [scripts.rate_limited(), scripts.server_error(), scripts.cut_body(), scripts.not_json(),
+                                   scripts.empty_choices(), scripts.no_content(), scripts.other_json()])  # fmt: skip
+async def test_what_may_pass_is_tried_again(address: str, server: OpenAiServer, fault: Given) -> None:
+    server.script = in_turn(fault, fault, "<text>at last</text>")
+    async with talking(address, server) as stage:
+        gateway, study = stage.gateway(), await talker(stage)
+        (reply,) = await gateway.answer(await claimed(stage, study), [request()])
+        assert reply.text == "<text>at last</text>"
+        assert len(server.calls) == 3
+        again = await gateway.answer(await claimed(stage, study), [request()])
+        assert again == [reply] and len(server.calls) == 3
+        await gateway.close()
+
+
+@pytest.mark.parametrize(
+    ("fault", "kind"),
+    [
+        (scripts.bad_request(), "bad_request"),
+        (scripts.forbidden(401), "not_permitted"),
+        (scripts.forbidden(403), "not_permitted"),
+        (Answer(status=404, document={}), "bad_request"),
+        (scripts.too_long(), "context_length"),
+    ],
+)
+async def test_what_will_not_pass_is_not(address: str, server: OpenAiServer, fault: Given, kind: str) -> None:
+    server.script = in_turn(fault)
+    async with talking(address, server) as stage:
+        gateway, study = stage.gateway(), await talker(stage)
+        (reply,) = await gateway.answer(await claimed(stage, study), [request()])
+        await gateway.close()
+        assert (reply.failure, reply.text, len(server.calls)) == (kind, "", 1)
+        assert [e.data["failure"] for e in await stage.events(study, "llm.failed")] == [kind]
+
+
+async def test_tries_end(address: str, server: OpenAiServer) -> None:
+    server.script = in_turn(scripts.server_error())
+    async with talking(address, server, max_retries=3) as stage:
+        gateway, study = stage.gateway(), await talker(stage)
+        (reply,) = await gateway.answer(await claimed(stage, study), [request()])
+        await gateway.close()
+        assert (reply.failure, len(server.calls)) == ("server", 4)
+        found = await usage(stage, study)
+        assert (found.calls, found.failed_calls, found.tokens) == (1, 1, 0)
+
+
+async def test_tries_that_may_have_to_be_paid_count_each(address: str, server: OpenAiServer) -> None:
+    server.script = in_turn(scripts.empty_choices(), scripts.hang(), scripts.not_json(), "<text>two words</text>")
+    async with talking(address, server, timeout_seconds=1) as stage:
+        gateway, study = stage.gateway(), await talker(stage)
+        (reply,) = await gateway.answer(await claimed(stage, study), [request(content="one two three four")])
+        await gateway.close()
+        assert reply.failure is None
+        told = [e.data["failure"] for e in await stage.events(study, "llm.failed")]
+        assert told == ["empty", "timeout", "server"]
+        found = await usage(stage, study)
+        # The prompt is four words to the server that counts and ⌈18/4⌉ tokens where it did not.
+        assert (found.calls, found.failed_calls, found.prompt_tokens, found.completion_tokens) == (
+            4,
+            3,
+            4 + 5 + 5 + 4,
+            2,
+        )
+        assert found.estimated
+
+
+async def test_a_budget_ends_between_two_tries_as_well(address: str, server: OpenAiServer) -> None:
+    server.script = in_turn(scripts.empty_choices())
+    async with talking(address, server) as stage:
+        gateway, study = stage.gateway(), await talker(stage, {"max_calls": 2})
+        (reply,) = await gateway.answer(await claimed(stage, study), [request()])
+        await gateway.close()
+        assert (reply.failure, len(server.calls)) == ("budget", 2)
+
+
+@pytest.mark.parametrize("form", ["seconds", "date"])
+async def test_a_server_that_asks_to_wait_is_left_alone_so_long(address: str, server: OpenAiServer, form: str) -> None:
+    moment = format_datetime(datetime.now(UTC) + timedelta(seconds=3), usegmt=True)
+    server.script = in_turn(scripts.rate_limited("1.2" if form == "seconds" else moment), "<text>hi</text>")
+    async with talking(address, server) as stage:
+        gateway = stage.gateway()
+        (reply,) = await gateway.answer(await claimed(stage, await talker(stage)), [request()])
+        await gateway.close()
+    first, second = server.calls
+    assert reply.failure is None
+    assert second.started - first.ended > (1.1 if form == "seconds" else 0.5)
+
+
+async def test_pauses_between_tries_grow_with_full_jitter(address: str, server: OpenAiServer) -> None:
+    from workers.llm.endpoint import CallFailed
+    from workers.llm.gateway import _Tries
+
+    drawn: list[list[float]] = [[] for _ in range(9)]
+    for _ in range(300):
+        tries = _Tries(most=10, scale=1.0)
+        for k in range(9):
+            tries.failed(CallFailed("server", ""))
+            drawn[k].append(tries.pause)
+            assert not tries.is_over
+        tries.failed(CallFailed("server", ""))
+        assert tries.is_over
+    for k, pauses in enumerate(drawn):
+        most = min(60.0, 2.0**k)
+        assert 0 <= min(pauses) < 0.1 * most and 0.9 * most < max(pauses) <= most
+
+
+# -- rest
+
+
+async def test_a_profile_that_failed_rests_and_is_tried_again_after_it(
+    address: str, server: OpenAiServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("workers.llm.gateway.FIRST_REST_SECONDS", 0.5)
+    server.script = in_turn(scripts.server_error())
+    async with talking(address, server, max_retries=0) as stage:
+        gateway = stage.gateway()
+        study, other = await talker(stage), await talker(stage)
+        (first,) = await gateway.answer(await claimed(stage, study), [request("a")])
+        rested = time.monotonic()
+        replies = await gateway.answer(await claimed(stage, other), [request(f"b{i}") for i in range(20)])
+        assert [first.failure] + [r.failure for r in replies] == ["server"] * 21
+        assert len(server.calls) == 1 and time.monotonic() - rested < 0.5
+        await asyncio.sleep(0.6)
+        server.script = in_turn("<text>well again</text>")
+        (reply,) = await gateway.answer(await claimed(stage, study), [request("a")])
+        assert reply.failure is None and len(server.calls) == 2
+        await gateway.close()
+
+
+async def test_who_queued_behind_a_failure_does_not_call_after_it(address: str, server: OpenAiServer) -> None:
+    server.script = lambda call: Answer(status=500, document={}, delay_seconds=0.1)
+    async with talking(address, server, max_retries=0, concurrency=2) as stage:
+        gateway = stage.gateway()
+        replies = await gateway.answer(await claimed(stage, await talker(stage)), [request(f"k{i}") for i in range(30)])
+        await gateway.close()
+    assert [r.failure for r in replies] == ["server"] * 30
+    assert len(server.calls) <= 3
+
+
+async def test_a_server_that_asks_for_an_hour_is_not_waited_for_but_left_alone(
+    address: str, server: OpenAiServer
+) -> None:
+    server.script = in_turn(scripts.rate_limited("3600"), "<text>too early</text>")
+    async with talking(address, server) as stage:
+        gateway = stage.gateway()
+        claim = await claimed(stage, await talker(stage))
+        started = time.monotonic()
+        replies = [*(await gateway.answer(claim, [request("a")])), *(await gateway.answer(claim, [request("b")]))]
+        assert [r.failure for r in replies] == ["rate_limited"] * 2
+        assert len(server.calls) == 1 and time.monotonic() - started < 5
+        await gateway.close()
+
+
+def test_calls_that_fail_together_count_once_and_a_rest_grows_to_five_minutes(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = 1000.0
+    monkeypatch.setattr("workers.llm.gateway.time.monotonic", lambda: now)
+    breaker, rests = _Breaker(), []
+    for _ in range(8):
+        for _ in range(10):
+            breaker.failed("server", 0.0)
+        rests.append(breaker.until - now)
+        now = breaker.until
+    assert rests == [5, 10, 20, 40, 80, 160, 300, 300]
+    breaker.succeeded()
+    breaker.failed("server", 0.0)
+    assert breaker.until - now == 5
+
+
+# -- what else may happen
+
+
+async def test_a_profile_that_is_gone_is_said_once(address: str, server: OpenAiServer) -> None:
+    async with talking(address, server) as stage:
+        study = await talker(stage)
+        claim = await claimed(stage, study)
+        stage.services.profiles.clear()
+        gateway = stage.gateway()
+        for _ in range(2):
+            replies = await gateway.answer(claim, [request("a"), request("b")])
+            assert [r.failure for r in replies] == ["no_profile"] * 2
+        (event,) = await stage.events(study, "llm.unavailable")
+        assert event.data["reason"] == "there is no profile 'default' (any more)"
+        assert server.calls == []
+
+
+async def test_without_a_gateway_nothing_is_called(address: str, server: OpenAiServer) -> None:
+    async with talking(address, server) as stage:
+        claim = await claimed(stage, await talker(stage))
+        gateway = NoGateway()
+        assert [r.failure for r in await gateway.answer(claim, [request()])] == ["no_profile"]
+        await gateway.close()
+        assert server.calls == []
+
+
+async def test_a_reply_is_recorded_through_an_outage_of_the_database(
+    address: str, server: OpenAiServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with talking(address, server) as stage:
+        study, gateway, settle = await talker(stage), stage.gateway(), stage.services.ledger.settle
+        outages = iter([Unavailable("away"), Unavailable("away")])
+
+        async def settled(*given: object) -> LlmReply:
+            for outage in outages:
+                raise outage
+            return await settle(*given)  # type: ignore[arg-type]
+
+        monkeypatch.setattr(stage.services.ledger, "settle", settled)
+        (reply,) = await gateway.answer(await claimed(stage, study), [request()])
+        assert reply.failure is None and len(server.calls) == 1
+        assert (await claimed(stage, study)).replies == (reply,)
+        await gateway.close()
+
+
+async def test_what_the_others_were_answered_is_recorded_when_one_request_meets_trouble(
+    address: str, server: OpenAiServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server.script = slowly(0.3)
+    async with talking(address, server) as stage:
+        study, gateway, reserve = await talker(stage), stage.gateway(), stage.services.ledger.reserve
+
+        async def reserved(*given: object) -> object:
+            if given[2].key == "b":  # type: ignore[attr-defined]
+                raise Unavailable("away")
+            return await reserve(*given)  # type: ignore[arg-type]
+
+        monkeypatch.setattr(stage.services.ledger, "reserve", reserved)
+        with pytest.raises(Unavailable):
+            await gateway.answer(await claimed(stage, study), [request("a"), request("b"), request("c")])
+        assert sorted(r.key for r in (await claimed(stage, study)).replies) == ["a", "c"]
+        await gateway.close()
+
+
+async def test_a_claim_that_is_lost_calls_nothing_more(address: str, server: OpenAiServer) -> None:
+    async with talking(address, server) as stage:
+        study, gateway = await talker(stage), stage.gateway()
+        old = await claimed(stage, study)
+        await claimed(stage, study)
+        with pytest.raises(ClaimLost):
+            await gateway.answer(old, [request("a"), request("b")])
+        assert server.calls == []
+        await gateway.close()
+
+
+async def test_neither_key_nor_address_is_stored_told_or_logged(
+    empty_database: str, server: OpenAiServer, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setenv("HOUSE_KEY", KEY)
+    caplog.set_level(logging.DEBUG)
+    echo = {"error": {"message": f"wrong key {KEY} at {server.url}/chat/completions (127.0.0.1:{server.port})"}}
+    faults = [Answer(status=status, document=echo) for status in (500, 429, 401)]
+    server.script = in_turn(*faults, scripts.cut_body(), "<text>hi</text>")
+    profiles = read_profiles(server.profile(api_key_env="HOUSE_KEY", timeout_seconds=5))
+    with capture_logs() as logged:
+        async with talking(empty_database, profiles) as stage:
+            gateway, study = stage.gateway(), await talker(stage)
+            claim = await claimed(stage, study)
+            monkeypatch.setattr("workers.llm.gateway.FIRST_REST_SECONDS", 0.0)
+            replies = [(await gateway.answer(claim, [request(key)]))[0] for key in ("a", "b")]
+            assert [r.failure for r in replies] == ["not_permitted", None]
+            assert [c.headers["authorization"] for c in server.calls] == [f"Bearer {KEY}"] * 5
+            read = str((await stage.services.studies.get(ADMIN, study)).model_dump())
+            stored = await dump(stage)
+            assert "wrong key ***" in stored and len(await rows(stage)) == 2
+            await gateway.close()
+    assert {entry["event"] for entry in logged} >= {"llm.retry", "llm.rests"}
+    for told in (stored, read, str(logged), caplog.text, repr(replies)):
+        assert KEY not in told and f"127.0.0.1:{server.port}" not in told and server.url not in told

@@ -1,0 +1,146 @@
+"""Which candidates were scored on which examples, what is out, and what the budget still allows: the desk of methods that race."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from services.domain.history import History
+from services.domain.suggester import Suggestion
+from services.domain.trial import TrialState
+
+from .example_results import ExampleResults, Row, room, sign
+from .merit import is_full
+from .texts import candidate_key, components
+
+LOST = (TrialState.FAILED, TrialState.CANCELLED)
+MOST_FAILURES = 2
+
+
+class Entrant(Protocol):
+    """A candidate as the board sees it."""
+
+    @property
+    def key(self) -> tuple[tuple[str, str], ...]:
+        """Equal for candidates that count as the same (`candidate_key`)."""
+        ...
+
+    @property
+    def texts(self) -> dict[str, str]:
+        """By text parameter."""
+        ...
+
+    @property
+    def how(self) -> str:
+        """It came to be, for people."""
+        ...
+
+    def origin(self) -> Mapping[str, Any]:
+        """What its trials carry."""
+        ...
+
+    def receipt(self) -> Mapping[str, Any]:
+        """What their receipts say."""
+        ...
+
+
+class Board:
+    """Reads a history once and keeps count of what is handed out since.
+
+    Of results that were told twice the first counts: so what a course was decided by never changes.
+
+    Args:
+        method: in the origins of trials.
+        split: whose ids are evaluated in parts.
+    """
+
+    def __init__(self, history: History, method: str, split: str) -> None:
+        self._history, self._method, self._split = history, method, split
+        self._results, self._sign = ExampleResults(history), sign(history.spec)
+        self._failures: Counter[object] = Counter()
+        self._full: set[object] = set()
+        self._out: set[tuple[object, str]] = set()
+        self.left = room(history)
+        for trial in sorted(history.trials, key=lambda t: t.told_seq):
+            key = candidate_key(components(history.spec.space, trial.parameters))
+            self._results.add(trial, key)
+            if trial.state in LOST:
+                self._failures[key] += 1
+            elif trial.state is TrialState.INFEASIBLE or trial.feasible is False:
+                self._failures[key] += MOST_FAILURES
+            elif is_full(trial, history.spec):
+                self._full.add(key)
+
+    # -- what is known
+
+    def is_lost(self, one: Entrant) -> bool:
+        """Whether it can be evaluated no more, or breaks a constraint; what was told of it before stands."""
+        return self._failures[one.key] >= MOST_FAILURES
+
+    def missing(self, one: Entrant, ids: Sequence[str]) -> list[str]:
+        """The ids of which nothing was told."""
+        return self._results.missing(one.key, self._split, ids, self._history.seq)
+
+    def is_out(self, one: Entrant, ids: Sequence[str]) -> bool:
+        """Whether a trial covers one of the ids already."""
+        is_pending = self._results.is_pending(one.key, self._split, ids)
+        return is_pending or any((one.key, i) in self._out for i in ids)
+
+    def row(self, one: Entrant, example: str) -> Row | None:
+        """What was told of an example."""
+        return self._results.row(one.key, self._split, example, self._history.seq)
+
+    def score(self, one: Entrant, example: str) -> float:
+        """Of an example, higher is better; minus infinity before it is told."""
+        row = self.row(one, example)
+        return -np.inf if row is None else self._sign * float(row["score"])
+
+    def scores(self, entrants: Sequence[Entrant], ids: Sequence[str]) -> NDArray[np.float64]:
+        """(c, n) scores of c candidates on n examples."""
+        rows = [[self.score(one, i) for i in ids] for one in entrants]
+        return np.array(rows).reshape(len(entrants), len(ids))
+
+    def lacks_full(self, one: Entrant) -> bool:
+        """Whether it has no full evaluation, told or out."""
+        return one.key not in self._full and not self.is_lost(one)
+
+    @property
+    def full_size(self) -> int:
+        """Examples of a full evaluation."""
+        examples = self._history.spec.examples
+        return len(examples.full()[1]) if examples is not None else 1
+
+    # -- handing out
+
+    def full(self, one: Entrant) -> list[Suggestion]:
+        """A full evaluation; none where it is made already or does not fit the budget any more."""
+        if not self.lacks_full(one) or self.left < self.full_size:
+            return []
+        self._full.add(one.key)
+        self.left -= self.full_size
+        return [self._suggestion(one, f"{one.how}, on all examples", {"full": True})]
+
+    def on(self, one: Entrant, ids: Sequence[str], where: str, origin: Mapping[str, Any]) -> list[Suggestion]:
+        """An evaluation on examples; none where it does not fit the budget any more."""
+        if self.left < len(ids):
+            return []
+        self._out |= {(one.key, i) for i in ids}
+        self.left -= len(ids)
+        wanted = {"split": self._split, "ids": list(ids)}
+        return [self._suggestion(one, f"{one.how}, {where}", origin, wanted)]
+
+    def before(self, leader: Entrant, size: int) -> list[Suggestion]:
+        """The leader's full evaluation, if the budget is too small for it once `size` more examples are evaluated."""
+        return self.full(leader) if self.left - size < self.full_size else []
+
+    def _suggestion(
+        self, one: Entrant, reason: str, more: Mapping[str, Any], evaluate_on: Mapping[str, Any] | None = None
+    ) -> Suggestion:
+        return Suggestion(
+            parameters=self._history.spec.space.sorted(one.texts), reason=reason,
+            origin={"method": self._method, **one.origin(), **more}, evaluate_on=evaluate_on, receipt=dict(one.receipt()),
+        )  # fmt: skip
