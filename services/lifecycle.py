@@ -13,7 +13,7 @@ from .domain.study import StudyState
 from .domain.suggester import Suggestion
 from .domain.trial import Outcome, TrialState
 from .store import trials as trial_store
-from .store.records import TrialRecord
+from .store.records import Progress, TrialRecord
 from .store.unit_of_work import StudyWork
 
 MOST_AHEAD = 32
@@ -259,13 +259,18 @@ def settle(work: StudyWork) -> None:
 def wanted(work: StudyWork) -> int:
     """How many suggestions should be computed now: for asks that wait, and ahead for those that will come.
 
-    Ahead means: as many as ran at one time before, less those that run or wait now. The answer is the size of the whole new
-    buffer, 0 while what is buffered serves.
+    Ahead means: as many as ran at one time before, less those that run or wait now (and, where a language model is paid for each,
+    less those that asks wait for, which will run). The answer is the size of the whole new buffer, 0 while what is buffered serves.
     """
     progress = work.progress
     if work.study.state is not StudyState.ACTIVE or not work.study.pooled or progress.exhausted:
         return 0
-    ahead = max(0, min(progress.peak_running, MOST_AHEAD) - progress.open)
+    soon = progress.open + (progress.demand if work.spec.llm is not None else 0)
+    ahead = max(0, min(progress.peak_running, MOST_AHEAD) - soon)
     target = min(progress.demand + ahead, trials_left(work))
-    fresh = progress.buffered if progress.buffer_seq >= progress.knowledge_seq else 0
-    return target if target > fresh else 0
+    return target if target > fresh(progress) else 0
+
+
+def fresh(progress: Progress) -> int:
+    """Suggestions in the buffer that have seen everything told so far."""
+    return progress.buffered if progress.buffer_seq >= progress.knowledge_seq else 0

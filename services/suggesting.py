@@ -16,7 +16,7 @@ from .domain.llm import LlmReply
 from .domain.space import point_key
 from .domain.study import StudySpec, StudyState
 from .domain.suggester import Blob, Suggestion
-from .lifecycle import fitting, settle, wanted, withdraw_infeasible
+from .lifecycle import fitting, fresh, settle, wanted, withdraw_infeasible
 from .store import llm as llm_store
 from .store import suggestions as store
 from .store import trials as trial_store
@@ -42,6 +42,7 @@ class Claim:
         seq: the history is complete up to here.
         next_number: of the trial that the first suggestion is for.
         count: suggestions wanted; they replace the whole buffer.
+        waiting: how many of them asks wait for.
         blob: saved state, only when `known_seq` is 0.
         replies: of the language model, recorded after `known_seq`.
     """
@@ -57,6 +58,7 @@ class Claim:
     seq: int
     next_number: int
     count: int
+    waiting: int = 0
     blob: Blob | None = None
     replies: tuple[LlmReply, ...] = ()
 
@@ -112,6 +114,7 @@ class Suggesting:
                 seq=work.progress.seq,
                 next_number=work.progress.next_number,
                 count=count,
+                waiting=max(0, min(count, work.progress.demand) - fresh(work.progress)),
                 blob=None if known or state.blob is None else blobs.loads(state.blob),
                 replies=() if work.progress.llm is None else llm_store.replies_since(work.connection, work.id, known),
             )

@@ -14,7 +14,7 @@ import socket
 import uuid
 from collections import OrderedDict
 from collections.abc import AsyncIterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 import structlog
@@ -273,6 +273,9 @@ class Dispatcher:
                 if isinstance(answer, Result):
                     return answer
                 if isinstance(answer, NeedsAnswers):
+                    ready = await self._ready(held)
+                    if ready is not None:
+                        return ready
                     talks += 1
                     if talks > MOST_TALKS:
                         raise SuggesterRaised(f"asked the language model {MOST_TALKS} times in a row")
@@ -282,6 +285,17 @@ class Dispatcher:
                 log.debug("runner.needs_history", study=held.claim.study)
             if not await self._reclaim(held):
                 return None
+
+    async def _ready(self, held: _Held) -> Result | None:
+        """What asks wait for and can have without a call: they need not wait for the others' calls as well."""
+        claim = held.claim
+        for count in sorted({1, min(claim.waiting, claim.count - 1)}, reverse=True) if claim.waiting else ():
+            if 0 < count < claim.count:
+                answer = await self._pool.run(replace(self._job(held), count=count))
+                if isinstance(answer, Result) and answer.suggestions:
+                    held.claim = replace(claim, count=len(answer.suggestions))
+                    return answer
+        return None
 
     async def _talk(self, held: _Held, requests: Sequence[LlmRequest]) -> bool:
         """Have the calls made, and the claim with their replies; False if nothing is wanted any more."""

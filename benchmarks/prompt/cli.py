@@ -26,7 +26,7 @@ OURS: dict[str, dict[str, Any]] = {
     "directional": {},
     "evoprompt": {},
     "promptbreeder": {},
-    "ape": {},
+    "ape": {"exemplars": [{"input": f"question {i}", "output": f"answer {i}"} for i in range(10)]},
     "plum": {},
     "zopo": {},
     "instinct": {},

@@ -189,3 +189,32 @@ def test_only_the_server_owns_its_package_names() -> None:
     for name in ("api", "services", "workers", "migrations"):
         assert set(owners.get(name, ["asktell-server"])) == {"asktell-server"}
     assert distribution("asktell-server").metadata["Name"] == "asktell-server"
+
+
+def test_the_chart_gives_profiles_to_both_and_their_keys_to_the_dispatcher_alone() -> None:
+    options = (
+        "--set", "llm.env.ASKTELL_LLM__DEFAULT__BASE_URL=https://llm.example.com/v1",
+        "--set", "llm.env.ASKTELL_LLM__DEFAULT__MODEL=m", "--set", "llm.keysSecret=keys",
+    )  # fmt: skip
+    containers = {
+        document["metadata"]["name"]: document["spec"]["template"]["spec"]["containers"][0]
+        for document in rendered(*options)
+        if document["kind"] == "Deployment"
+    }
+    for name in ("demo-api", "demo-dispatcher"):
+        variables = {entry["name"] for entry in containers[name]["env"]}
+        assert {"ASKTELL_LLM__DEFAULT__BASE_URL", "ASKTELL_LLM__DEFAULT__MODEL"} <= variables
+    assert containers["demo-dispatcher"]["envFrom"] == [{"secretRef": {"name": "keys"}}]
+    assert "envFrom" not in containers["demo-api"]
+
+
+def test_compose_reads_profiles_from_a_file_that_may_be_absent() -> None:
+    services = yaml.safe_load((ROOT / "docker-compose.yml").read_text())["services"]
+    for name in ("api", "dispatcher"):
+        assert services[name]["env_file"] == [{"path": "deploy/llm.env", "required": False}]
+    assert "front" in services["dispatcher"]["networks"], "the other networks have no way out"
+    from services.profiles import read_profiles
+
+    lines = [line.lstrip("# ") for line in (ROOT / "deploy/llm.env.example").read_text().splitlines() if "=" in line]
+    profiles = read_profiles(dict(line.split("=", 1) for line in lines))
+    assert profiles["default"].api_key_env == "LLM_KEY"

@@ -1,68 +1,41 @@
-"""APE: what is asked for and how often, the bandit's economy, variations of the best, and what keeps the study going."""
+"""APE: what is asked for and how often, variations of the best, what keeps the study going, and that it pays."""
 
 from __future__ import annotations
 
-import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
-import numpy as np
 import pytest
 
 from services.domain.errors import Invalid
 from services.domain.llm import LlmReply, LlmRequest
-from services.domain.suggester import Problem
 from tests.suggesters import law
-from tests.support.breeding import GOOD, OTHER, coverage, draws, mutated, noise, random_edits, shown, sign_test
-from tests.support.builders import study
+from tests.suggesters.breeding import (
+    EXAMPLES,
+    EXEMPLARS,
+    GOOD,
+    OTHER,
+    ask_and_tell,
+    coverage,
+    draws,
+    induction,
+    mutated,
+    noise,
+    numbered,
+    random_edits,
+    shown,
+    sign_test,
+    texts_of,
+)
 from tests.support.scripted_llm import ScriptedLlm, failed
-from workers.models.merit import is_full
-from workers.suggesters.ape.bandit import Arm, by_bound, by_mean
 from workers.suggesters.registry import get
 
 SPEC = get("ape")
-EXEMPLARS = [{"input": f"question {i}", "output": f"answer {i}"} for i in range(12)]
-IDS = [f"e{i}" for i in range(50)]
-
-
-def problem(
-    seed: int = 0, parameter: dict[str, Any] | None = None, fields: dict[str, Any] | None = None, **options: Any
-) -> Problem:
-    of = study(
-        **{
-            "parameters": [{"name": "prompt", "type": "text", **(parameter or {})}],
-            "objectives": [{"metric": "score", "goal": "maximize"}],
-            "seed": seed,
-            "llm": {"profile": "scripted", "share_examples": True},
-            "suggester": {"name": "ape", "options": {"exemplars": EXEMPLARS, **options}},
-            **(fields or {}),
-        }
-    )
-    SPEC.check(of)
-    return Problem(study="st", spec=of, seed=seed)
-
-
-def numbered(request: LlmRequest) -> list[str]:
-    """Distinct instructions, as many as are asked for."""
-    return [f"<text>Instruction {request.key.replace('/', ' ')} number {i}.</text>" for i in range(request.n)]
-
-
-def texts_of(one: law.Study) -> list[str]:
-    return [str(t.parameters["prompt"]) for t in one.trials.values()]
-
-
-def ask_and_tell(one: law.Study, count: int, value: Callable[[str], float]) -> int:
-    numbers = [one.start(s) for s in one.ask(law.make(SPEC, one.problem), count)]
-    for number in numbers:
-        one.tell(number, value(str(one.trials[number].parameters["prompt"])))
-    return len(numbers)
-
-
 # -- what is asked
 
 
 def test_five_calls_of_fifty_samples_each_with_five_pairs() -> None:
-    one = law.Study(problem(), llm := ScriptedLlm(numbered))
+    one = law.Study(induction(), llm := ScriptedLlm(numbered))
     given = one.ask(law.make(SPEC, one.problem), 260)
     assert len(llm.calls) == 5
     assert len(given) == 250 == len({s.parameters["prompt"] for s in given})
@@ -81,7 +54,7 @@ def test_a_server_that_gives_fewer_choices_is_asked_for_the_rest() -> None:
     def script(request: LlmRequest) -> list[str]:
         return [f"<text>Do it, {request.key}, {i}.</text>" for i in range(min(20, request.n))]
 
-    one = law.Study(problem(subsets=1), llm := ScriptedLlm(script))
+    one = law.Study(induction(subsets=1), llm := ScriptedLlm(script))
     assert len(one.ask(law.make(SPEC, one.problem), 100)) == 50
     assert [call.n for call in llm.calls] == [50, 30, 10]
 
@@ -95,7 +68,7 @@ def test_replies_alike_but_for_case_and_space_count_once_and_broken_ones_not_at_
         "<text>Say it twice.</text>",
         "<text>Cut of",
     ]
-    one = law.Study(problem(subsets=1, samples=6), ScriptedLlm(lambda request: replies))
+    one = law.Study(induction(subsets=1, samples=6), ScriptedLlm(lambda request: replies))
     given = one.ask(law.make(SPEC, one.problem), 10)
     assert [s.parameters["prompt"] for s in given] == ["Say it.", "Say it twice.", "Cut of"]
     assert given[0].receipt is not None
@@ -105,7 +78,7 @@ def test_replies_alike_but_for_case_and_space_count_once_and_broken_ones_not_at_
 def test_placeholders_are_asked_for_and_put_at_the_end_where_they_lack() -> None:
     parameter = {"placeholders": ["{q}"], "task": "sums", "max_length": 60}
     one = law.Study(
-        problem(parameter=parameter, subsets=1, samples=2), llm := ScriptedLlm(lambda r: ["Add {q} up.", "Add."])
+        induction(parameter=parameter, subsets=1, samples=2), llm := ScriptedLlm(lambda r: ["Add {q} up.", "Add."])
     )
     given = one.ask(law.make(SPEC, one.problem), 5)
     assert [s.parameters["prompt"] for s in given] == ["Add {q} up.", "Add.\n{q}"]
@@ -120,7 +93,7 @@ def test_it_is_refused_without_exemplars_that_may_leave() -> None:
         ({}, {"scoring": "ucb"}, "/examples"),
     ):
         with pytest.raises(Invalid) as error:
-            problem(fields=fields, **options)
+            induction(fields=fields, **options)
         assert pointer in [e.pointer for e in error.value.errors]
 
 
@@ -128,7 +101,7 @@ def test_it_is_refused_without_exemplars_that_may_leave() -> None:
 
 
 def test_the_best_tenth_is_said_in_other_words_and_nothing_else_is_asked() -> None:
-    one = law.Study(problem(variations=3), llm := ScriptedLlm(numbered))
+    one = law.Study(induction(variations=3), llm := ScriptedLlm(numbered))
     assert ask_and_tell(one, 250, lambda text: draws(text).random()) == 250
     best = sorted(one.trials.values(), key=lambda t: -t.metrics["score"])[:25]
     assert ask_and_tell(one, 100, len) == 75
@@ -140,7 +113,7 @@ def test_the_best_tenth_is_said_in_other_words_and_nothing_else_is_asked() -> No
 
 
 def test_a_round_waits_for_three_quarters_of_its_outcomes() -> None:
-    one = law.Study(problem(subsets=1, samples=8), llm := ScriptedLlm(numbered))
+    one = law.Study(induction(subsets=1, samples=8), llm := ScriptedLlm(numbered))
     numbers = [one.start(s) for s in one.ask(law.make(SPEC, one.problem), 20)]
     assert len(numbers) == 8
     for number in numbers[:5]:
@@ -149,91 +122,6 @@ def test_a_round_waits_for_three_quarters_of_its_outcomes() -> None:
     assert len(llm.calls) == 1
     one.tell(numbers[5], 1.0)
     assert len(one.ask(law.make(SPEC, one.problem), 3)) == 3
-
-
-# -- the bandit
-
-
-def test_the_bound_is_the_mean_plus_the_root_of_log_total_over_examples() -> None:
-    known = {"a": Arm(10, 0.5), "b": Arm(40, 0.7), "c": Arm(10, 0.55), "e": Arm(100, 0.1)}
-    keys = ["a", "b", "c", "d", "e"]
-    bounds = {k: arm.mean + 0.5 * np.sqrt(np.log(160) / arm.examples) for k, arm in known.items()}
-    order = by_bound(keys, known, 0.5, np.random.default_rng(0))
-    assert [keys[i] for i in order] == ["d", *sorted(bounds, key=lambda k: -bounds[k])]
-    firsts = {keys[by_bound(keys, {}, 1.0, np.random.default_rng(s))[0]] for s in range(40)}
-    assert firsts == set(keys)
-    assert [keys[i] for i in by_mean(keys, known)] == ["b", "c", "a", "e", "d"]
-
-
-EXAMPLES: dict[str, Any] = {"examples": {"train": IDS}}
-
-
-class Table:
-    """Examples that each text gets right with a chance of its own, decided once."""
-
-    def __init__(self, seed: int, right: str) -> None:
-        self.seed, self.right, self.spent = seed, right, 0
-
-    @functools.cache  # noqa: B019 (a table lives as long as its test)
-    def rows(self, text: str) -> dict[str, float]:
-        rng = draws(self.seed, text)
-        chance = 0.9 if text == self.right else rng.random() * 0.5
-        return {example: float(rng.random() < chance) for example in IDS}
-
-    def tell(self, one: law.Study, number: int) -> None:
-        trial = one.trials[number]
-        assert trial.evaluate_on is not None
-        table = self.rows(str(trial.parameters["prompt"]))
-        rows = [{"id": i, "score": table[i]} for i in trial.evaluate_on["ids"]]
-        self.spent += len(rows)
-        one.tell(number, sum(r["score"] for r in rows) / len(rows), examples=rows)
-
-
-def test_a_round_of_the_bandit_is_fifty_texts_on_ten_examples_each_then_the_best_on_all() -> None:
-    one = law.Study(problem(fields=EXAMPLES), ScriptedLlm(numbered))
-    table = Table(0, "")
-    for index in range(5):
-        given = one.ask(law.make(SPEC, one.problem), 60)
-        assert len(given) == 50 == len({s.parameters["prompt"] for s in given})
-        assert {s.origin["round"] for s in given} == {index}
-        for s in given:
-            assert s.evaluate_on is not None
-            assert (s.evaluate_on["split"], len(set(s.evaluate_on["ids"]))) == ("train", 10)
-        assert len({tuple(s.evaluate_on["ids"]) for s in given if s.evaluate_on}) > 40
-        for number in [one.start(s) for s in given]:
-            table.tell(one, number)
-    assert len(set(texts_of(one))) == 250  # untried ones first
-    best = sorted(one.trials.values(), key=lambda t: -t.metrics["score"])
-    finals = one.ask(law.make(SPEC, one.problem), 60)
-    assert len(finals) == 10
-    assert all(s.evaluate_on is None for s in finals)
-    assert min(one_score(best, s.parameters["prompt"]) for s in finals) >= best[9].metrics["score"]
-
-
-def one_score(trials: Sequence[Any], text: Any) -> float:
-    return next(float(t.metrics["score"]) for t in trials if t.parameters["prompt"] == text)
-
-
-def found(seed: int) -> tuple[bool, int]:
-    """Whether the bandit's first iteration ends with the right one of 250 as the best on the full set, and its example evaluations."""
-    subset, place = divmod(draws("right", seed).randrange(250), 50)
-    table = Table(seed, f"Instruction ape-0 {subset} 0 number {place}.")
-    one = law.Study(problem(seed, fields=EXAMPLES), ScriptedLlm(numbered))
-    while True:
-        given = [s for s in one.ask(law.make(SPEC, one.problem), 50) if s.origin["iteration"] == 0]
-        if not given:
-            break
-        for number in [one.start(s) for s in given]:
-            table.tell(one, number)
-    full = [t for t in one.trials.values() if is_full(t, one.spec)]
-    best = max(full, key=lambda t: t.metrics["score"])
-    return best.parameters["prompt"] == table.right, table.spent
-
-
-def test_the_bandit_finds_the_right_one_of_250_for_less_than_three_tenths_of_the_full_cost() -> None:
-    runs = [found(seed) for seed in range(20)]
-    assert max(spent for _, spent in runs) < 0.3 * 250 * 50
-    assert sum(is_found for is_found, _ in runs) >= 19
 
 
 # -- bad days
@@ -246,7 +134,7 @@ def test_without_its_language_model_it_edits_and_asks_again_each_time(fields: di
     def script(request: LlmRequest) -> LlmReply | list[str]:
         return failed(request, "rate_limited") if away else numbered(request)
 
-    one = law.Study(problem(parameter={"initial": ["Judge the review with care."]}, fields=fields), ScriptedLlm(script))
+    one = law.Study(induction(initial=["Judge the review with care."], fields=fields), ScriptedLlm(script))
     assert ask_and_tell(one, 1, len) == 1
     for _ in range(2):
         given = one.ask(law.make(SPEC, one.problem), 3)
@@ -257,13 +145,13 @@ def test_without_its_language_model_it_edits_and_asks_again_each_time(fields: di
     away = False
     later = one.ask(law.make(SPEC, one.problem), 300)
     assert sum(str(s.parameters["prompt"]).startswith("Instruction ape-0") for s in later) >= 49
-    none = law.Study(problem(fallback="none"), ScriptedLlm(lambda r: failed(r, "server")))
+    none = law.Study(induction(fallback="none"), ScriptedLlm(lambda r: failed(r, "server")))
     assert none.ask(law.make(SPEC, none.problem), 2) == []
 
 
 def test_a_model_that_says_one_thing_only_does_not_stop_the_study() -> None:
     one = law.Study(
-        problem(parameter={"initial": ["Judge the review."]}),
+        induction(initial=["Judge the review."]),
         llm := ScriptedLlm(lambda r: ["<text>Say it.</text>"] * r.n),
     )
     for _ in range(15):
@@ -324,7 +212,7 @@ def wordy(request: LlmRequest) -> list[str]:
 
 
 def reached(seed: int, value: Callable[[str], float] = coverage) -> float:
-    one = law.Study(problem(seed, subsets=2, samples=10, keep=0.2), ScriptedLlm(wordy))
+    one = law.Study(induction(seed, subsets=2, samples=10, keep=0.2), ScriptedLlm(wordy))
     while len(one.trials) < 80:
         assert ask_and_tell(one, 10, value)
     return max(coverage(text) for text in texts_of(one))

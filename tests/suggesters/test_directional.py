@@ -255,6 +255,15 @@ def test_after_patience_the_second_best_text_is_taken_and_its_directions_begin_a
     assert "Directions already followed" not in user(writers[3])
 
 
+def test_rewritings_along_one_direction_fail_as_one() -> None:
+    one, suggester = begin(options={"patience": 2})
+    go(one, suggester, [9.0])
+    for wanted in (1, 1, 2):
+        for suggestion in one.ask(suggester, 3):
+            one.tell(one.start(suggestion), 5.0 - 0.1 * len(one.trials))
+        assert base_of([c for c in one.llm.calls if c.role == "writer"][-1]) == wanted
+
+
 def test_directions_are_credited_with_what_came_of_them() -> None:
     one, suggester = begin()
     go(one, suggester, [0.0, 10.0, 4.0, 7.0, 0.0])

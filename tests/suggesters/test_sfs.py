@@ -62,7 +62,8 @@ class Coder:
 
     def implement(self, request: LlmRequest) -> str:
         now = list(flags(shown(request, "text")[0]))
-        place = int(shown(request, "direction")[0][-1])
+        named = re.findall(r"toggle flag (\d)", shown(request, "direction")[0])
+        place = int(named[0]) if named else int(request.digest[:4], 16) % 6
         now[place] = 1 - now[place]
         return f"Here it is:\n```\n{program(now)}\n```\nDone."
 
@@ -81,7 +82,7 @@ def problem(
     made = study(
         **({"parameters": [text]} | fields),
         objectives=[{"metric": "right", "goal": goal}],
-        suggester={"name": "sfs", "options": {"score_range": [0, 1] if goal == "maximize" else [-1, 0]} | options},
+        suggester={"name": "sfs", "options": options},
         llm={"profile": "scripted", "share_examples": share},
         seed=seed,
     )
@@ -111,19 +112,6 @@ def run(
 # -- the search
 
 
-@pytest.mark.parametrize(("first", "second"), [(i, j) for i in range(6) for j in range(i)])
-def test_two_wrong_flags_are_found_within_six_evaluations_beside_the_seeds(first: int, second: int) -> None:
-    target = tuple(int(i in (first, second)) for i in range(6))
-    found = []
-    for seed in range(4):
-        # The order in which flags are named is the model's: where both are in the first three directions, it takes a few more.
-        start = [f"{START} # {seed}"]
-        _, given = run(problem(seeds=1, initial=start), target, 60)
-        found.append(len(given))
-    assert min(found) <= 7
-    assert max(found) <= 16
-
-
 def test_each_level_of_directions_settles_its_flags() -> None:
     """A model that names flags in order: one wrong flag in each half is found in at most six evaluations after the seed."""
 
@@ -142,23 +130,24 @@ def test_each_level_of_directions_settles_its_flags() -> None:
 
 def evaluations(seed: int, **options: Any) -> int:
     target = tuple(int(v) for v in np.random.default_rng(seed).integers(0, 2, 6))
-    return len(run(problem(seed, initial=[f"{START} # {seed}"], **options), target, 120)[1])
+    return len(run(problem(seed, initial=[f"{START} # {seed}"], **options), target, 40)[1])
 
 
 def test_without_scouting_it_is_slower_and_random_programs_are_slower_still() -> None:
-    with_it = [evaluations(seed, seeds=2) for seed in range(24)]
-    without = [evaluations(seed, seeds=2, scout=False) for seed in range(24)]
+    with_it = [evaluations(seed, seeds=2) for seed in range(20)]
+    without = [evaluations(seed, seeds=2, scout=False) for seed in range(20)]
     drawn = []
-    for seed in range(24):
+    for seed in range(20):
         target = int("".join(map(str, np.random.default_rng(seed).integers(0, 2, 6))), 2)
         drawn.append(
             next(n for n, v in enumerate(np.random.default_rng(1000 + seed).integers(0, 64, 10_000), 1) if v == target)
         )
     slower = sum(a < b for a, b in zip(with_it, without, strict=True))
     faster = sum(a > b for a, b in zip(with_it, without, strict=True))
-    assert slower >= 14 and faster <= 4  # sign test: p < 0.02
+    assert slower >= 14
+    assert faster <= 3  # sign test: p < 0.01
     assert np.mean(with_it) < np.mean(without)
-    assert np.mean(with_it) < np.mean(drawn)
+    assert sum(a < b for a, b in zip(with_it, drawn, strict=True)) >= 15  # sign test: p < 0.03
 
 
 def test_bounds_decide_between_trees_and_the_mean_can_be_the_best_instead() -> None:
@@ -199,7 +188,7 @@ def test_goals_are_mirrored() -> None:
 def test_parallel_asks_never_follow_a_direction_twice() -> None:
     of = problem(seeds=3)
     one, suggester, running = law.Study(of, ScriptedLlm(Coder())), law.make(get("sfs"), of), list[int]()
-    for n in range(12):
+    for n in range(8):
         for suggestion in one.ask(suggester, 4):
             running.append(one.start(suggestion))
         for _ in range(3):
@@ -224,7 +213,7 @@ def test_a_restart_between_any_two_calls_asks_for_nothing_twice() -> None:
     def trace(restart: bool) -> tuple[list[str], int]:
         of = problem(seeds=3)
         one, suggester, running, found = law.Study(of, ScriptedLlm(Coder())), law.make(get("sfs"), of), list[int](), []
-        for n in range(25):
+        for n in range(16):
             suggester = law.make(get("sfs"), of) if restart else suggester
             for suggestion in one.ask(suggester, 1 + n % 2):
                 found.append(suggestion.parameters["code"])
@@ -264,16 +253,15 @@ def test_the_calls_of_an_evaluation() -> None:
     temperatures = {(r.role, r.temperature) for r in one.llm.calls}
     assert temperatures == {("seeder", 0.8), ("scatterer", 0.8), ("implementer", 0.2), ("scout", 0.2)}
     children = sum("direction" in s.origin for s in given)
-    assert roles.count("implementer") == children
+    first_tries = [r for r in one.llm.calls if r.role == "implementer" and len(r.messages) == 2]
+    assert len(given) - 2 == children <= len(first_tries)
     assert roles.count("scout") <= children
-    assert len(roles) <= 1 + 3 * children
+    assert len([r for r in one.llm.calls if len(r.messages) == 2]) <= 1 + 3 * len(first_tries)
     scatters = [r for r in one.llm.calls if r.role == "scatterer"]
     assert not shown(scatters[0], "lessons")
     lessons = shown(scatters[-1], "lessons")[0].splitlines()
     assert all(re.match(r"\[(helped|hurt|changed nothing)\] flag \d is right as \d$", line) for line in lessons)
     assert len({r.key for r in scatters}) == len(scatters)  # once a node, whatever the number of its children
-    themes = {r.messages[1][1] for r in ScriptedLlm(Coder()).calls}
-    assert not themes
     for request in one.llm.calls:
         assert request.messages[0][0] == "system"
         assert "never follow" in request.messages[0][1]
@@ -326,7 +314,14 @@ def test_a_reply_without_code_is_asked_for_again_once_then_the_direction_is_spen
     one, suggester = law.Study(of, ScriptedLlm(coder)), law.make(get("sfs"), of)
     one.tell(one.start(one.ask(suggester, 1)[0]), 0.5)
     coder.broken = {"implementer"}
-    assert one.ask(suggester, 1) == []
+    (root,) = one.ask(suggester, 1)  # all three directions are spent: a new root
+    assert root.origin["seed"] == 0
+    one.tell(one.start(root), 0.1)
+    coder.broken = set()
+    asked = len(one.llm.calls)
+    found = one.ask(suggester, 3)
+    assert [(s.origin["parent"], s.origin["direction"]) for s in found] == [(2, 0), (2, 1), (2, 2)]
+    assert not any(r.key.startswith("sfs-1/") for r in one.llm.calls[asked:])
     calls = [r for r in one.llm.calls if r.role == "implementer"]
     assert [r.key for r in calls[:2]] == ["sfs-1/0/0", "sfs-1/0/1"]
     assert [role for role, _ in calls[1].messages] == ["system", "user", "assistant", "user"]
@@ -338,11 +333,6 @@ def test_a_reply_without_code_is_asked_for_again_once_then_the_direction_is_spen
         "sfs-1/2/0",
         "sfs-1/2/1",
     ]  # the other directions, once each
-    coder.broken = set()
-    asked = len(one.llm.calls)
-    found = one.ask(suggester, 1)  # all three directions are spent: a new root
-    assert "seed" in found[0].origin
-    assert not any(r.key.startswith("sfs-1/") for r in one.llm.calls[asked:])
 
 
 def test_a_second_reply_may_do() -> None:
@@ -402,9 +392,9 @@ def test_half_of_the_replies_broken_still_gives_valid_texts() -> None:
         def __call__(self, request: LlmRequest) -> str | LlmReply:
             return "<text>" if int(request.digest[0], 16) % 2 else super().__call__(request)
 
-    _, given = run(problem(seeds=3), (2,) * 6, 30, Half())
-    assert len(given) == 30
-    assert sum("edit" not in s.reason for s in given) >= 27
+    _, given = run(problem(seeds=3), (2,) * 6, 20, Half())
+    assert len(given) == 20
+    assert sum("edit" not in s.reason for s in given) >= 18
 
 
 def test_what_makes_no_sense_is_refused() -> None:

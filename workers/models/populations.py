@@ -46,10 +46,14 @@ class Member:
         """Of its trial."""
         return self.trial.number
 
-    @property
-    def origin(self) -> Mapping[str, Any]:
-        """What its trial remembers."""
-        return self.trial.origin
+    def remembers(self, method: str) -> Mapping[str, Any]:
+        """What this method, its founders included, wrote on the trial; nothing where somebody else proposed it."""
+        return self.trial.origin if self.trial.origin.get("method") in (method, founders_of(method)) else {}
+
+
+def founders_of(method: str) -> str:
+    """The name under which the founders of a method stand in the ledger."""
+    return f"{method}-start"
 
 
 def members(problem: Problem, found: Sequence[Scored]) -> list[Member]:
@@ -131,7 +135,7 @@ class Population:
     ) -> None:
         self._starts = starting_candidates(problem.space)
         self._size = max(size, len(self._starts))
-        self._founding = Steps(f"{name}-start", problem, founder, edits=edits)
+        self._founding = Steps(founders_of(name), problem, founder, edits=edits)
         self._breeding = Steps(name, problem, breeder, edits=edits)
 
     def suggest(self, history: History, count: int) -> list[Suggestion]:

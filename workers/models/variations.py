@@ -100,19 +100,17 @@ def completed(text: str, rules: TextRules) -> str:
 def accepting(
     rules: TextRules,
     is_taken: Callable[[str], bool],
-    parse: Callable[[str], Read] = read_child,
     *,
     completes: bool = False,
 ) -> Callable[[LlmReply], str | Read]:
     """A reader of replies: the valid new text, or what is wrong.
 
     Args:
-        parse: finds the text in a reply.
         completes: put missing placeholders at the end rather than reject.
     """
 
     def accept(reply: LlmReply) -> str | Read:
-        found = parse(reply.text)
+        found = read_child(reply.text)
         if found.fault is not None:
             return found
         return judged(found.text, rules, is_taken, completes=completes)

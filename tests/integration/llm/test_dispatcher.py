@@ -280,3 +280,21 @@ async def test_a_budget_that_ends_in_the_middle_is_said_and_the_study_goes_on(
         assert len(server.calls) == 5
         assert len(await stage.events(study_id, "llm.budget_reached")) == 1
         assert all(t.state is TrialState.RUNNING for t in trials)
+
+
+async def test_what_needs_no_call_is_not_held_up_by_what_does(empty_database: str, server: OpenAiServer) -> None:
+    server.script = lambda call: scripts.hang() if "trial 2 " in call.shown else "<text>hi</text>"
+    async with talking(empty_database, server) as stage:
+        study_id = await talker(stage)
+        waiting = [asyncio.create_task(stage.ask(study_id, wait_seconds=60)) for _ in range(3)]
+        await until_counted(stage, "select 1 from asks", 3)
+        first = await dispatcher(stage)
+        await until(lambda: len(server.calls) == 3)  # one hangs, the replies to the others are recorded
+        await until_recorded(stage, 2)
+        await first.close()
+        await dispatcher(stage)
+        done, _ = await asyncio.wait(waiting, timeout=20, return_when=asyncio.FIRST_COMPLETED)
+        assert [[t.number for t in task.result()] for task in done] == [[1]]
+        server.script = in_turn("<text>hi</text>")
+        server.release()
+        assert sorted(t.number for found in await asyncio.gather(*waiting) for t in found) == [1, 2, 3]

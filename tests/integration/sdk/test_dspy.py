@@ -62,7 +62,9 @@ def optimizer(service: Server, judge: Any = metric, **more: Any) -> AsktellOptim
     return AsktellOptimizer(judge, url=service.url, **given | more)
 
 
-def test_instructions_are_found_by_reflection(service: Server, asked: OpenAiServer) -> None:
+def test_instructions_are_found_by_reflection(
+    service: Server, asked: OpenAiServer, recwarn: pytest.WarningsRecorder
+) -> None:
     student = dspy.Predict("question -> answer")
     instructions = student.signature.instructions
     found = optimizer(service).compile(student, trainset=examples(*RULES), valset=examples(*RULES))
@@ -76,6 +78,7 @@ def test_instructions_are_found_by_reflection(service: Server, asked: OpenAiServ
     assert stats.total_metric_calls <= 90
     shown = "".join(call.shown for call in asked.chats)
     assert "needs the rule: amber" in shown and "amber broken" in shown, "reflection sees what the metric said"
+    assert not [warning for warning in recwarn if "proposes" in str(warning.message)]
 
 
 class Pipeline(dspy.Module):  # type: ignore[misc]  # untyped

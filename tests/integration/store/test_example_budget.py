@@ -5,6 +5,9 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
+import pytest
+
+from services.domain.errors import NotActive
 from services.domain.history import History
 from services.domain.study import StudyState
 from services.domain.suggester import EVERY_TYPE, Blob, Honours, NoOptions, Problem, Spec, Suggestion
@@ -81,9 +84,8 @@ async def test_a_study_ends_where_nothing_that_is_proposed_fits(empty_database: 
     async with staged(empty_database, {**SPECS, "parts": PARTS}) as stage:
         study = await stage.study("parts", parameters=TEXT, examples=EXAMPLES, limits={"max_example_evaluations": 6})
         await told(stage, study, await asked(stage, study, None))
-        ask = asyncio.create_task(asked(stage, study, 3))  # 2 examples are left
-        await asyncio.wait([ask])
-        assert ask.exception() is not None
+        with pytest.raises(NotActive, match="max_example_evaluations"):
+            await asked(stage, study, 3)  # 2 examples are left
         found = await stage.services.studies.get(ADMIN, study)
         assert found.state is StudyState.COMPLETED
         assert found.state_reason == "limits.max_example_evaluations of 6 is reached"

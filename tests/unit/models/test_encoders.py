@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import subprocess
 import sys
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
+from services.domain.llm import LlmReply, LlmRequest
 from workers.models import encoders
-from workers.models.encoders import EncoderError, StaticTable, load_encoder, pool_vectors, read_table
+from workers.models.encoders import Away, EncoderError, StaticTable, load_encoder, pool_vectors, profile_vectors, read_table
 
 
 def cosine(first: str, second: str) -> float:
@@ -105,3 +109,58 @@ def test_a_table_is_mapped_as_it_was_written(tmp_path: Path) -> None:
     (tmp_path / "bad.safetensors").write_bytes(len(body).to_bytes(8, "little") + body + bytes(8))
     with pytest.raises(EncoderError, match="no table"):
         read_table(tmp_path / "bad.safetensors")
+
+
+# -- an endpoint's vectors
+
+
+def spoken(texts: Sequence[str], answer: Callable[[LlmRequest], LlmReply], at_once: int = 3) -> tuple[Any, list[list[int]]]:
+    """What comes of asking for vectors, and how many texts each call of each round had."""
+    talk, rounds = profile_vectors(texts, "vectors", 7, at_once), list[list[int]]()
+    try:
+        wanted = next(talk)
+        while True:
+            rounds.append([len(r.texts) for r in wanted])
+            wanted = talk.send([answer(r) for r in wanted])
+    except StopIteration as end:
+        return end.value, rounds
+
+
+def packed(request: LlmRequest, rows: list[list[float]]) -> LlmReply:
+    """A reply with these vectors."""
+    table = np.array(rows, "<f4")
+    vectors = base64.b64encode(table.tobytes()).decode()
+    size = table.shape[1] if table.ndim == 2 else 0
+    return LlmReply(key=request.key, digest=request.digest, snapshot=7, vectors=vectors, dimensions=size)
+
+
+def test_an_endpoints_vectors_come_in_order_at_unit_length_and_each_text_is_sent_once() -> None:
+    def answer(request: LlmRequest) -> LlmReply:
+        assert request.kind == "embedding"
+        assert request.role == "encoder"
+        return packed(request, [[3.0 * len(text), 4.0 * len(text)] if text != "none" else [0.0, 0.0] for text in request.texts])
+
+    texts = ["b", "  ", "aaa", "b", "cc", "none", "dddd", ""]
+    found, rounds = spoken(texts, answer)
+    assert rounds == [[3], [2]]
+    np.testing.assert_allclose(found, [[0.6, 0.8] if t.strip() and t != "none" else [0, 0] for t in texts], atol=1e-6)
+    assert spoken(["", " "], answer)[0].shape == (2, 0)
+
+
+@pytest.mark.parametrize(
+    "broken",
+    [
+        lambda r: packed(r, [[1.0, float("nan")]] * len(r.texts)),
+        lambda r: packed(r, [[1.0, 2.0]] * (len(r.texts) - 1)),
+        lambda r: packed(r, [[1.0] * (2 + int(r.key[-1]))] * len(r.texts)),
+        lambda r: packed(r, []),
+    ],
+    ids=["not finite", "too few", "of two lengths", "none"],
+)
+def test_vectors_that_cannot_be_used_count_as_away(broken: Callable[[LlmRequest], LlmReply]) -> None:
+    assert spoken(["a", "b", "c", "d"], broken)[0] == Away("unusable")
+
+
+def test_an_endpoint_that_is_away_is_asked_once() -> None:
+    found, rounds = spoken([str(i) for i in range(20)], lambda request: request.failed("timeout"))
+    assert (found, rounds) == (Away("timeout"), [[3]])

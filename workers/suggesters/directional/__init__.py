@@ -30,7 +30,7 @@ class DirectionalOptions(Document):
     k: int = Field(default=3, ge=0, le=50, description="Best texts shown for the rewriting.")
     m: int = Field(default=3, ge=0, le=50, description="Latest texts shown for the rewriting.")
     patience: int = Field(
-        default=4, ge=1, le=1000, description="Outcomes in a row without success after which another base is taken."
+        default=4, ge=1, le=1000, description="Directions in a row without success after which another base is taken."
     )
     per_step: int = Field(default=1, ge=1, le=100, description="Rewritings along one direction.")
     synthesis_temperature: float = Field(default=0.0, ge=0, le=2)

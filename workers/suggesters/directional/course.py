@@ -1,4 +1,4 @@
-"""The course so far, read from the trials: which text is the base, how long nothing helped, and what each direction brought."""
+"""The course so far, read from the trials: which text is the base, and what each direction brought."""
 
 from __future__ import annotations
 
@@ -51,13 +51,11 @@ class Course:
 
     Attributes:
         base: the text to improve; None before any outcome.
-        stall: own outcomes in a row that were not better than it.
         tried: directions followed from it, in the order in which the outcomes came.
         ranked: every distinct text, best first.
     """
 
     base: Scored | None
-    stall: int
     tried: tuple[Tried, ...]
     ranked: tuple[Scored, ...]
 
@@ -65,32 +63,32 @@ class Course:
 def course(found: Sequence[Scored], patience: int) -> Course:
     """Replay the outcomes in the order in which they came.
 
-    A better text becomes the base at once, a worse one never; after `patience` own outcomes in a row without success the best text
-    that has not stalled yet is taken (the second best, the first time).
+    A better text becomes the base at once, a worse one never; after `patience` own steps in a row without success the best text
+    that has not stalled yet is taken (the second best, the first time). Rewritings along one direction fail as one.
     """
     keys = {s.trial.number: _key(s.trial) for s in found}
     worth = {keys[s.trial.number]: s for s in merged(found, lambda t: keys[t.number])}
     base: Scored | None = None
     seen: dict[object, Scored] = {}
     stalled: set[object] = set()
-    stall = 0
+    failed: set[object] = set()
     for outcome in found:
         key = keys[outcome.trial.number]
         is_new = key not in seen
         if is_new:
             seen[key] = replace(worth[key], trial=outcome.trial)
         if is_new and (base is None or _rank(seen[key]) > _rank(base)):
-            base, stall = seen[key], 0
+            base, failed = seen[key], set()
         elif outcome.trial.origin.get("method") == METHOD:
-            stall += 1
-        if stall >= patience and base is not None:
+            failed.add(outcome.trial.origin["step"])
+        if len(failed) >= patience and base is not None:
             stalled.add(keys[base.trial.number])
             if len(stalled) == len(seen):
                 stalled.clear()
             base = max((s for k, s in seen.items() if k not in stalled), key=_rank)
-            stall = 0
+            failed = set()
     ranked = sorted(seen.values(), key=_rank, reverse=True)
-    return Course(base, stall, () if base is None else _tried(found, base), tuple(ranked))
+    return Course(base, () if base is None else _tried(found, base), tuple(ranked))
 
 
 def _rank(entry: Scored) -> tuple[bool, float]:

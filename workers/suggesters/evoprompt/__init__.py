@@ -45,7 +45,7 @@ class EvopromptOptions(Document):
     )
 
 
-def _refuse(spec: StudySpec, options: EvopromptOptions) -> list[FieldError]:
+def _refuse(spec: StudySpec, _: EvopromptOptions) -> list[FieldError]:
     return unserved(spec)
 
 

@@ -123,7 +123,7 @@ class Genetic(Breeder):
         found = best_first(members(self.problem, step.found))
         if self.options.survivors == "replace":
             newest = step.index - 1
-            found.sort(key=lambda m: not (m.origin.get("method") == NAME and m.origin["step"] == newest))
+            found.sort(key=lambda m: (m.remembers(NAME).get("method"), m.remembers(NAME).get("step")) != (NAME, newest))
         return found[: self.size]
 
     def plan(self, step: Step, slot: int, pool: Sequence[Member]) -> Plan:
@@ -172,7 +172,7 @@ class Differential(Breeder):
         roots: dict[int, int] = {}
         best: dict[int, Member] = {}
         for member in found:
-            root = roots.get(member.origin.get("target", member.number), member.number)
+            root = roots.get(member.remembers(NAME).get("target", member.number), member.number)
             roots[member.number] = root
             if root not in best or member.merit > best[root].merit:
                 best[root] = member

@@ -127,7 +127,7 @@ class Tournaments:
     def living(self, step: Step) -> list[Member]:
         """The units, in the order of their trials: those whose place no told child has taken; the best where there are too many."""
         found = members(self._problem, step.found)
-        gone = {m.origin["loser"] for m in found if "loser" in m.origin}
+        gone = {m.remembers(NAME).get("loser") for m in found}
         units = best_first([m for m in found if m.number not in gone])[: self._options.population]
         return sorted(units, key=lambda m: m.number)
 
@@ -142,7 +142,7 @@ class Tournaments:
         winner, loser = best_first([units[int(i)] for i in order[place : place + 2]])
         operators = self._operators(step)
         operator = operators[int(self._rng(step, slot, "operator").integers(len(operators)))]
-        mutation = winner.origin.get("mutation") or draw_mutation(
+        mutation = winner.remembers(NAME).get("mutation") or draw_mutation(
             self._problem.generator(winner.number, f"{NAME} mutation")
         )
         return Birth(step, slot, units, winner, loser, operator, mutation)

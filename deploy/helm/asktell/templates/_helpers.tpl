@@ -36,3 +36,9 @@ allowPrivilegeEscalation: false
 readOnlyRootFilesystem: true
 capabilities: { drop: ["ALL"] }
 {{- end }}
+
+{{- define "asktell.llmEnv" -}}
+{{- range $name, $value := .Values.llm.env }}
+- { name: {{ $name }}, value: {{ $value | quote }} }
+{{- end }}
+{{- end }}
