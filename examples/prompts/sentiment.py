@@ -28,7 +28,7 @@ sys.path.append(str(Path(__file__).parents[1]))
 from demo import free_port, wait_until_ready
 
 SHOWN = 5
-OPTIONS = {"plum": {}, "zopo": {"n_init": 10}, "opro": {}}
+OPTIONS = {"plum": {}, "zopo": {"n_init": 10}, "opro": {"max_tokens": 128}}
 
 
 def options() -> argparse.Namespace:

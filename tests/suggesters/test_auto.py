@@ -14,6 +14,10 @@ from tests.support.builders import study
 from workers.suggesters.auto import choose
 from workers.suggesters.registry import get
 
+TEXT = {"name": "t", "type": "text", "initial": ["Say with care whether the review is good."]}
+TOKENS = {"name": "trigger", "type": "tokens", "vocabulary": [f"t{i}" for i in range(2000)], "max_length": 5}
+VECTOR = {"name": "v", "type": "vector", "length": 400, "min": -5, "max": 5}
+IDS = {"train": ["a", "b", "c"], "validation": ["d", "e"]}
 CATEGORY = {"name": "kind", "type": "categorical", "choices": ["a", "b", "c"]}
 
 
@@ -53,7 +57,16 @@ def picked(told: int, suggesters: Any = lambda i: "gp", value: Any = lambda i: 1
         (0, {"parameters": floats(400)}, "cmaes"),
         (0, {"parameters": floats(400), "constraints": [{"metric": "c", "max": 1}]}, "turbo"),
         (2001, {"parameters": [*floats(5), CATEGORY]}, "turbo"),
-        (0, {"parameters": [*floats(2), {"name": "t", "type": "text", "initial": ["a"]}]}, "random"),
+        (0, {"parameters": [*floats(2), TEXT]}, "plum"),
+        (0, {"parameters": [*floats(2), TEXT], "llm": {"profile": "p"}}, "opro"),
+        (0, {"parameters": [TEXT], "llm": {"profile": "p"}, "examples": IDS}, "opro"),
+        (0, {"parameters": [TEXT], "llm": {"profile": "p", "share_examples": True}, "examples": IDS}, "gepa"),
+        (0, {"parameters": [TEXT], "objectives": [{"metric": "a"}, {"metric": "b"}]}, "random"),
+        (0, {"parameters": [{**TEXT, "when": {"kind": ["a"]}}, CATEGORY]}, "random"),
+        (0, {"parameters": [TOKENS, CATEGORY]}, "claps"),
+        (0, {"parameters": [{**TOKENS, "vocabulary": ["a", "b", "c"]}]}, "gp"),
+        (0, {"parameters": [{**VECTOR, "name": name} for name in "vw"]}, "bbt"),
+        (0, {"parameters": [VECTOR]}, "cmaes"),
     ],
 )
 def test_the_study_decides(told: int, fields: dict[str, Any], expected: str) -> None:
@@ -89,3 +102,27 @@ def test_failures_are_no_reason_to_leave_the_model() -> None:
         one.tell(one.start(suggestion), float(rng.random()), TrialState.FAILED if failed else TrialState.COMPLETED)
     assert suggestion.suggester == "gp"
     assert "expected improvement" in suggestion.reason
+
+
+def test_feedback_in_the_first_outcomes_asks_for_a_method_that_reads_it() -> None:
+    spec = study(parameters=[TEXT], llm={"profile": "p", "share_examples": True})
+
+    def after(feedback: str | None) -> str:
+        history = History(spec)
+        told = Observation(
+            number=1, told_seq=1, state=TrialState.COMPLETED, parameters={"t": "x"}, metrics={"loss": 1.0},
+            feedback=feedback,
+        )  # fmt: skip
+        history.update([told], seq=1, next_number=2)
+        return choose(spec, history)[0]
+
+    assert after("name the film") == "directional"
+    assert after(None) == "opro"
+
+
+def test_a_language_model_without_a_text_is_refused() -> None:
+    from services.domain.errors import Invalid
+
+    with pytest.raises(Invalid) as error:
+        get("auto").check(study(llm={"profile": "p"}))
+    assert error.value.errors[0].pointer == "/llm"

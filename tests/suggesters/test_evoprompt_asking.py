@@ -135,6 +135,8 @@ def test_failed_and_late_trials_hold_nobody_up() -> None:
     one = law.Study(of, ScriptedLlm(by_key))
     numbers = ask(one, SIZE)
     for number in numbers[:8]:
+        # Until three quarters of the founders are told there are only further ones.
+        assert {s.origin["method"] for s in one.ask(law.make(SPEC, of), 2)} == {"evoprompt-start"}
         state = TrialState.FAILED if number == 1 else TrialState.COMPLETED
         one.tell(number, float(number), state)
     children = ask(one, SIZE)

@@ -209,6 +209,15 @@ def test_while_all_wait_for_outcomes_further_roots_are_written() -> None:
     assert len({s.parameters["code"] for s in found}) == 5
 
 
+def test_the_roots_are_written_beside_each_other() -> None:
+    of = problem(seeds=4, initial=[])
+    one, suggester = law.Study(of, ScriptedLlm(Coder())), law.make(get("sfs"), of)
+    assert one.ask(suggester, 1)[0].origin["seed"] == 0
+    assert [r.key for r in one.llm.calls] == [f"sfs-seed-{n}/write/0" for n in range(4)]
+    assert len({r.messages[1][1] for r in one.llm.calls}) == 4  # a theme each
+    assert not shown(one.llm.calls[0], "text")
+
+
 def test_a_restart_between_any_two_calls_asks_for_nothing_twice() -> None:
     def trace(restart: bool) -> tuple[list[str], int]:
         of = problem(seeds=3)
@@ -395,6 +404,19 @@ def test_half_of_the_replies_broken_still_gives_valid_texts() -> None:
     _, given = run(problem(seeds=3), (2,) * 6, 20, Half())
     assert len(given) == 20
     assert sum("edit" not in s.reason for s in given) >= 18
+
+
+def test_a_program_is_shown_whole_and_may_have_words_in_braces() -> None:
+    class Author(Coder):
+        def implement(self, request: LlmRequest) -> str:
+            assert len(shown(request, "text")[0]) > 15_000
+            return "```python\ndef f(x):\n    return f'{x} {y}'\n```"
+
+    long = {"name": "code", "type": "text", "initial": [START + "#" * 16_000], "max_length": 20_000}
+    of = problem(seeds=1, parameters=[long])
+    one, suggester = law.Study(of, ScriptedLlm(Author())), law.make(get("sfs"), of)
+    one.tell(one.start(one.ask(suggester, 1)[0]), 0.5)
+    assert one.ask(suggester, 1)[0].parameters["code"] == "def f(x):\n    return f'{x} {y}'"
 
 
 def test_what_makes_no_sense_is_refused() -> None:

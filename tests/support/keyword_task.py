@@ -71,6 +71,11 @@ def guesser(request: LlmRequest) -> str:
     return f"```\n{' '.join([present_text(request), *rng.choice(words, 3, replace=False)])}\n```"
 
 
+def answered(text: str) -> Script:
+    """Always the same words, and the place of the call."""
+    return lambda request: f"```\n{text} {request.key}\n```"
+
+
 def problem(
     seed: int = 1, *, train: int = 20, validation: int = 20, budget: int | None = None, **fields: Any
 ) -> Problem:

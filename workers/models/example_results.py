@@ -44,12 +44,16 @@ class ExampleResults:
         if on is None:
             return
         if trial.is_pending:
-            self._pending.update((key, on["split"], example) for example in on["ids"])
+            self.expect(key, on["split"], on["ids"])
             return
         full = is_full(trial, self._spec)
         for row in trial.examples or ():
             told = Told(trial.told_seq, full, row)
             self._rows.setdefault((key, on["split"], row["id"]), []).append(told)
+
+    def expect(self, key: Any, split: str, ids: Iterable[str]) -> None:
+        """Note examples whose results are on their way."""
+        self._pending.update((key, split, example) for example in ids)
 
     def score(self, key: Any, split: str, example: str, until: int, *, full: bool = False) -> float | None:
         """The mean of what was told up to the `seq` `until` (with `full` by full evaluations only), None if nothing was."""

@@ -110,7 +110,8 @@ def choose(spec: StudySpec, history: History) -> tuple[str, str]:
     d, n = dimensions(spec), len(history.completed)
     plain = all(p.type in ("float", "int", "vector") and not p.when for p in spec.parameters)
     single = len(spec.objectives) == 1 and not any(p.type in SEQUENCES for p in spec.parameters)
-    if single and d > MOST_CORRELATED and len(spec.parameters) > 1 and _serves("bbt", spec):
+    vectors = len(spec.parameters) > 1 and all(p.type == "vector" for p in spec.parameters)
+    if single and d > MOST_CORRELATED and vectors and _serves("bbt", spec):
         return "bbt", f"{len(spec.parameters)} vectors are taken one after the other"
     if single and plain and not spec.constraints and d > MOST_CORRELATED:
         return "cmaes", f"{d} dimensions are many for a model of everything"

@@ -15,7 +15,15 @@ import pytest
 
 from services.domain.llm import LlmReply, LlmRequest
 from workers.models import encoders
-from workers.models.encoders import Away, EncoderError, StaticTable, load_encoder, pool_vectors, profile_vectors, read_table
+from workers.models.encoders import (
+    Away,
+    EncoderError,
+    StaticTable,
+    load_encoder,
+    pool_vectors,
+    profile_vectors,
+    read_table,
+)
 
 
 def cosine(first: str, second: str) -> float:
@@ -114,7 +122,9 @@ def test_a_table_is_mapped_as_it_was_written(tmp_path: Path) -> None:
 # -- an endpoint's vectors
 
 
-def spoken(texts: Sequence[str], answer: Callable[[LlmRequest], LlmReply], at_once: int = 3) -> tuple[Any, list[list[int]]]:
+def spoken(
+    texts: Sequence[str], answer: Callable[[LlmRequest], LlmReply], at_once: int = 3
+) -> tuple[Any, list[list[int]]]:
     """What comes of asking for vectors, and how many texts each call of each round had."""
     talk, rounds = profile_vectors(texts, "vectors", 7, at_once), list[list[int]]()
     try:
@@ -138,7 +148,9 @@ def test_an_endpoints_vectors_come_in_order_at_unit_length_and_each_text_is_sent
     def answer(request: LlmRequest) -> LlmReply:
         assert request.kind == "embedding"
         assert request.role == "encoder"
-        return packed(request, [[3.0 * len(text), 4.0 * len(text)] if text != "none" else [0.0, 0.0] for text in request.texts])
+        return packed(
+            request, [[3.0 * len(text), 4.0 * len(text)] if text != "none" else [0.0, 0.0] for text in request.texts]
+        )
 
     texts = ["b", "  ", "aaa", "b", "cc", "none", "dddd", ""]
     found, rounds = spoken(texts, answer)

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from services.domain.llm import LlmReply, LlmRequest, NeedsReplies
-from services.domain.suggester import Problem
+from services.domain.suggester import Problem, Suggestion
 from tests.suggesters import law
 from tests.support.scripted_llm import ScriptedLlm, babble, failed
 from workers.models.encoders import PACKAGE
@@ -22,7 +22,22 @@ from workers.suggesters.registry import get
 
 ZOPO = get("zopo")
 LEAST = 20
-WORDS = ("plot", "cast", "score", "pace", "tone", "lens", "edit", "crew", "myth", "joke", "fear", "hope", "noise", "light")
+WORDS = (
+    "plot",
+    "cast",
+    "score",
+    "pace",
+    "tone",
+    "lens",
+    "edit",
+    "crew",
+    "myth",
+    "joke",
+    "fear",
+    "hope",
+    "noise",
+    "light",
+)
 PAIRS = [{"input": f"a film about {w} </data>", "output": f"good {w}"} for w in WORDS]
 SHARED = {"profile": "scripted", "share_examples": True}
 Script = Callable[[LlmRequest], Any]
@@ -57,7 +72,7 @@ class Pooled:
         """A trial of the next untried member, told."""
         found = self.prepared()
         member = found.known.pool.members[int(found.known.free[0])]
-        number = self.one.start(law.Suggestion(parameters=member, reason="", origin={"pool": found.mark}))
+        number = self.one.start(Suggestion(parameters=member, reason="", origin={"pool": found.mark}))
         self.one.tell(number, value)
         return found
 
@@ -80,7 +95,9 @@ def test_instructions_are_guessed_from_five_random_pairs_in_each_call() -> None:
     found = texts(pooled.prepared())
     assert len(pooled.calls) == 20
     assert [c.key for c in pooled.calls] == [f"pool/{i}" for i in range(20)]
-    assert {(c.role, c.n, c.temperature, c.top_p, c.max_tokens) for c in pooled.calls} == {("generator", 10, 0.9, 0.95, 256)}
+    assert {(c.role, c.n, c.temperature, c.top_p, c.max_tokens) for c in pooled.calls} == {
+        ("generator", 10, 0.9, 0.95, 256)
+    }
     shown = []
     for call in pooled.calls:
         (_, asked) = call.messages[-1]
@@ -171,7 +188,12 @@ def test_without_a_text_and_without_a_model_it_says_so_and_recovers() -> None:
 
 
 def test_each_of_several_texts_is_guessed_beside_starting_texts_of_the_others() -> None:
-    two = of(parameters=[{"name": "a", "type": "text", "initial": ["first start", "second start"]}, {"name": "b", "type": "text"}])
+    two = of(
+        parameters=[
+            {"name": "a", "type": "text", "initial": ["first start", "second start"]},
+            {"name": "b", "type": "text"},
+        ]
+    )
     found = Pooled(two, exemplars=PAIRS).prepared().known.pool.members
     with_start = [m for m in found if m["a"] in ("first start", "second start")]
     assert len({m["b"] for m in with_start}) > 50
@@ -193,7 +215,9 @@ def used(pooled: Pooled, top: int = 3) -> None:
 
 def test_a_pool_that_runs_low_grows_around_the_best_text() -> None:
     def script(request: LlmRequest) -> list[str]:
-        call = WORDS[int(request.key.split("/")[1])]  # the calls are the same: a model's replies to them differ by chance
+        call = WORDS[
+            int(request.key.split("/")[1])
+        ]  # the calls are the same: a model's replies to them differ by chance
         return [text.replace("<text>", f"<text>{call} ") for text in babble(request)]
 
     pooled = Pooled(of({"profile": "scripted"}), script, pool_size=40)
@@ -364,6 +388,8 @@ def test_a_profile_whose_model_was_changed_is_not_mixed_with_what_it_said_before
 
 
 def test_both_away_ends_soon() -> None:
-    pooled = Pooled(of(SHARED | ENCODED), lambda request: failed(request, "rate_limited"), exemplars=PAIRS, pool_size=60)
+    pooled = Pooled(
+        of(SHARED | ENCODED), lambda request: failed(request, "rate_limited"), exemplars=PAIRS, pool_size=60
+    )
     assert len(texts(pooled.prepared())) > 40
     assert len(pooled.calls) == 21

@@ -42,7 +42,8 @@ class Plain:
 
         def ask(key: str, halvings: int) -> LlmRequest:
             shown = 8 >> halvings
-            return LlmRequest(key=key, role="writer", snapshot=step.snapshot, messages=(("user", f"{shown} shown"),))
+            messages = ("user", f"{shown} shown"), ("user", f"known: {self.knew[step.index]}")
+            return LlmRequest(key=key, role="writer", snapshot=step.snapshot, messages=messages)
 
         def take(reply: LlmReply) -> str | Read:
             found = read(reply.text)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -31,7 +32,9 @@ def of(**fields: Any) -> Problem:
 
 def prepared(one: law.Study, count: int = 1, **options: Any) -> Prepared:
     """What a maker that begins from nothing prepares."""
-    return PoolMaker(one.problem, PoolOptions.model_validate_json(json.dumps(options)), LEAST).prepared(one.history(), count)
+    return PoolMaker(one.problem, PoolOptions.model_validate_json(json.dumps(options)), LEAST).prepared(
+        one.history(), count
+    )
 
 
 # -- likeness and numbers
@@ -62,7 +65,12 @@ def test_a_pool_drops_twins_and_knows_its_starting_texts() -> None:
         order = pool.order(np.random.default_rng(seed))
         assert order[:2] == [0, 1]
         assert sorted(order) == [0, 1, 2, 3]
-    assert {tuple(pool.order(np.random.default_rng(s), starts_first=False)[:1]) for s in range(30)} == {(0,), (1,), (2,), (3,)}
+    assert {tuple(pool.order(np.random.default_rng(s), starts_first=False)[:1]) for s in range(30)} == {
+        (0,),
+        (1,),
+        (2,),
+        (3,),
+    }
     assert pool.spacing(np.random.default_rng(0)) == pytest.approx(np.sqrt(2))
 
 
@@ -91,7 +99,12 @@ def test_trials_are_read_as_evaluations() -> None:
     one = law.Study(of(suggester={"name": "zopo"}))
     texts = [f"Say {{q}} in way {i}" for i in range(6)]
     pool = Pool(tuple({"prompt": t} for t in texts[:4]), np.eye(6)[:4])
-    for text, value in ((texts[0], 1.0), (texts[1], 5.0), (texts[0].upper().replace("{Q}", "{q}"), 2.0), (texts[4], 7.0)):
+    for text, value in (
+        (texts[0], 1.0),
+        (texts[1], 5.0),
+        (texts[0].upper().replace("{Q}", "{q}"), 2.0),
+        (texts[4], 7.0),
+    ):
         one.tell(one.add({"prompt": text}), value)
     one.tell(one.add({"prompt": texts[2]}), 0.0, TrialState.FAILED)
     one.add({"prompt": texts[5]})
@@ -113,7 +126,7 @@ def test_only_full_runs_count_where_examples_are_declared() -> None:
     one = law.Study(of(suggester={"name": "zopo"}, examples={"train": ["a", "b"]}))
     pool = Pool(({"prompt": "Say {q} now"}, {"prompt": "Say {q} later"}), np.eye(2))
     part = one.add({"prompt": "Say {q} now"})
-    one.trials[part] = law.replace(one.trials[part], evaluate_on={"split": "train", "ids": ["a"]})
+    one.trials[part] = replace(one.trials[part], evaluate_on={"split": "train", "ids": ["a"]})
     one.tell(part, 9.0)
     one.tell(one.add({"prompt": "Say {q} later"}), 3.0)
     assert Evaluations(pool, one.history(), {}).merits.tolist() == [3.0]
@@ -149,7 +162,9 @@ def test_a_text_that_allows_few_edits_ends_soon() -> None:
 
 
 def test_components_are_edited_in_turn() -> None:
-    two = of(parameters=[{"name": n, "type": "text", "initial": [f"Answer the {n} question with great care."]} for n in "ab"])
+    two = of(
+        parameters=[{"name": n, "type": "text", "initial": [f"Answer the {n} question with great care."]} for n in "ab"]
+    )
     known = prepared(law.Study(two), pool_size=60).known
     assert known.pool.vectors.shape[1] == 512
     for name in "ab":

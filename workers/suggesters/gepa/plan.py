@@ -83,6 +83,7 @@ class Plan:
     def _tasks(self) -> Iterator[Task]:
         for texts in self._starts:
             if candidate_key(texts) not in self.keys and self._takes(self._full):
+                self._known.results.expect(candidate_key(texts), self._known.pool.split, self._known.pool.ids)
                 yield Trial(texts, "a starting text, scored in full", {"start": True})
         for iteration in self._known.ledger.values():
             task = None if iteration.index in self._closed else self._next(iteration)
@@ -167,6 +168,7 @@ class Plan:
             receipt = {"iteration": index, "pool": len(pool), "front": _front(pool)}
             if not missing:
                 return self._child(index, parent.texts, origin, snapshot, receipt, None)
+            self._known.results.expect(parent.key, self._known.split, missing)
             return Trial(
                 parent.texts, f"iteration {index}: probe parent on {len(missing)} examples",
                 {**origin, "role": "parent"}, {"split": self._known.split, "ids": missing}, receipt,

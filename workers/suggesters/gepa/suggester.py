@@ -66,9 +66,7 @@ class Gepa:
                     wasted.append(found)
                 else:
                     given[place] = found
-            if len(given) == count or not more:
-                break
-            if len(wasted) >= MOST_WASTED:
+            if len(given) == count or not more or len(wasted) >= MOST_WASTED or _is_away(wasted):
                 break
         if wasted and not given:
             raise NothingUsable(_why(wasted))
@@ -152,6 +150,11 @@ def _parents(origin: Mapping[str, Any]) -> list[int]:
     """Numbers of the trials that a new candidate was made from."""
     made_from = origin["merged"][:2] if "merged" in origin else [origin.get("parent")]
     return [] if origin.get("role") == "parent" else [number for number in made_from if number is not None]
+
+
+def _is_away(wasted: Sequence[Rejected]) -> bool:
+    """Whether the language model itself failed: then new iterations would only use up evaluations."""
+    return any(w.failure is not None for w in wasted)
 
 
 def _why(wasted: Sequence[Rejected]) -> str:

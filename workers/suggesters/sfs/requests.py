@@ -63,7 +63,9 @@ class Told:
 
     def shown(self, label: str, sign: float, most: int) -> str:
         """The text, its score, and what the client said about it."""
-        parts = [f"{data(self.text, label, most)}\nScore: {self.score}"]
+        # A text that is to be written anew must be seen whole, unless that was too much.
+        whole = len(self.text) if most >= MOST_SHOWN else most
+        parts = [f"{data(self.text, label, whole)}\nScore: {self.score}"]
         if self.trial is not None and self.trial.feedback:
             parts.append("What its tests said:\n" + data(self.trial.feedback, "feedback", most))
         if self.trial is not None:

@@ -14,7 +14,7 @@ from workers.models.texts import TextRules, candidate_key, known_keys, starting_
 
 from . import SfsOptions
 from .forest import METHOD, Choice, Forest
-from .talks import Talks, seed_step, step
+from .talks import Talks, growth_key, scatter_key, seed_key
 
 T = TypeVar("T")
 Key = tuple[tuple[str, str], ...]
@@ -117,8 +117,9 @@ class _Run:
             self._note_spent(choice, seeds)
             plans = [self._plan(choice, seeds) for _ in range(count - len(found))]
             written: set[Key] = set()
-            talks = [self._noted(plan, written) for plan in plans]
-            for (kind, number, direction), result in zip(plans, converse(talks, self.history.replies), strict=True):
+            talks = [self._noted(plan, written) for plan in [*plans, *self._ahead(plans, seeds)]]
+            results = converse(talks, self.history.replies)
+            for (kind, number, direction), result in zip(plans, results, strict=False):
                 if isinstance(result, Draft):
                     found.append(result)
                     self.known.add(candidate_key(result.texts))
@@ -145,6 +146,11 @@ class _Run:
         choice.taken.add(place)
         return "grow", *place
 
+    def _ahead(self, plans: Sequence[Plan], seeds: set[int]) -> list[Plan]:
+        """The other roots that are missing: they owe each other nothing, so that their calls run beside each other."""
+        is_sowing = any(kind == "seed" for kind, *_ in plans)
+        return [("seed", n, 0) for n in range(self._options.seeds - self._starts) if is_sowing and n not in seeds]
+
     def _noted(self, plan: Plan, written: set[Key]) -> Talk[Draft | Rejected]:
         def is_taken(texts: Mapping[str, str]) -> bool:
             key = candidate_key(texts)
@@ -162,23 +168,26 @@ class _Run:
 
     def _note_spent(self, choice: Choice, seeds: set[int]) -> None:
         """Roots and directions that the ledger already shows to be spent, and how many directions it shows for a node."""
-        replies = self.history.replies
+        answered = {reply.key.rpartition("/")[0] for reply in self.history.replies.recorded}
         for number in range(self._options.seeds):
             if (
                 number not in seeds
-                and replies.snapshot(seed_step(number)) is not None
+                and seed_key(number) in answered
                 and self._is_spent(self._talks.seed(number, self.is_taken))
             ):
                 seeds.add(number)
         for node in self.forest.nodes.values():
-            if not node.is_open or (node.directions is None and replies.snapshot(step(node)) is None):
-                continue
-            named = node.directions or self._recorded(self._talks.directions(node))
-            if named is None or isinstance(named, Rejected):
+            named = node.directions
+            if named is None and node.is_open and scatter_key(node) in answered:
+                found = self._recorded(self._talks.directions(node))
+                named = None if isinstance(found, Rejected) else found
+            if named is None or not node.is_open:
                 continue
             choice.limits[node.number] = len(named)
             for direction in list(choice.free(node)):
-                if self._is_spent(self._talks.grown(node, direction, self.is_taken)):
+                if growth_key(node, direction) in answered and self._is_spent(
+                    self._talks.grown(node, direction, self.is_taken)
+                ):
                     choice.spent.add((node.number, direction))
 
     def _is_spent(self, talk: Talk[Draft | Rejected]) -> bool:

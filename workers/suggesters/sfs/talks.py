@@ -45,7 +45,7 @@ class Talks:
             return desk.seed(theme, start[name] if start else None, others, most)
 
         make = self._maker("seeder", 0, self._options.temperature)
-        text, why = yield from asked(make, messages, self._reader(texts, name, is_taken), f"{seed_step(number)}/write")
+        text, why = yield from asked(make, messages, self._reader(texts, name, is_taken), seed_key(number))
         if text is None:
             return why
         return Draft({**texts, name: text}, f"a root: {theme}", {"seed": number}, why.rejected)
@@ -68,8 +68,8 @@ class Talks:
             return desk.implement(told, named[direction], others, most)
 
         make = self._maker("implementer", snapshot, self._options.implementing_temperature)
-        key = f"{step(node)}/{direction}"
-        text, why = yield from asked(make, messages, self._reader(node.texts, name, is_taken), key)
+        reader = self._reader(node.texts, name, is_taken)
+        text, why = yield from asked(make, messages, reader, growth_key(node, direction))
         if text is None:
             return why
         origin = {"parent": node.number, "direction": direction, "directions": list(named), "snapshot": snapshot}
@@ -85,18 +85,15 @@ class Talks:
         snapshot, name = self.snapshot(node), self._component(node)
         found, count = self._forest.told(snapshot), self._options.directions
         lessons = yield from self._lessons(found)
-        desk, others, told = (
-            Desk(self._parameter(name), self._sign),
-            _others(node.texts, name),
-            self._told(node, name, found),
-        )
+        desk, others = Desk(self._parameter(name), self._sign), _others(node.texts, name)
+        told = self._told(node, name, found)
 
         def messages(most: int) -> Messages:
             return desk.scatter(told, lessons, others, count, most)
 
         make = self._maker("scatterer", snapshot, self._options.temperature)
         directions, why = yield from asked(
-            make, messages, lambda reply: read_directions(reply, count), f"{step(node)}/scatter"
+            make, messages, lambda reply: read_directions(reply, count), scatter_key(node)
         )
         if directions is None:
             return why if why.failure is not None else STOCK[:count]
@@ -148,7 +145,9 @@ class Talks:
             if got.fault is not None:
                 return got
             text = rules.clean(got.text)
-            fault = rules.fault(text) or ("duplicate" if is_taken({**texts, name: text}) else None)
+            # Where no placeholders are declared, words in braces are a program's own.
+            fault = rules.fault(text if rules.wanted else text.replace("{", "("))
+            fault = fault or ("duplicate" if is_taken({**texts, name: text}) else None)
             return text if fault is None else Read(fault=fault)
 
         return found
@@ -163,7 +162,7 @@ class Talks:
         """What is known to a node's calls: the same for all of them."""
         if node.snapshot is not None:
             return node.snapshot
-        recorded = self._history.replies.snapshot(step(node))
+        recorded = self._history.replies.snapshot(_step(node))
         return self._history.seq if recorded is None else recorded
 
     def _component(self, node: Node) -> str:
@@ -174,14 +173,23 @@ class Talks:
         return next(p for p in self._parameters if p.name == name)
 
 
-def step(node: Node) -> str:
-    """A node's step in the ledger."""
+def seed_key(number: int) -> str:
+    """Where a written root's calls stand in the ledger, attempts aside."""
+    return f"sfs-seed-{number}/write"
+
+
+def scatter_key(node: Node) -> str:
+    """Where the calls for a node's directions stand."""
+    return f"{_step(node)}/scatter"
+
+
+def growth_key(node: Node, direction: int) -> str:
+    """Where the calls for a node's child stand."""
+    return f"{_step(node)}/{direction}"
+
+
+def _step(node: Node) -> str:
     return f"sfs-{node.number}"
-
-
-def seed_step(number: int) -> str:
-    """A written root's step in the ledger."""
-    return f"sfs-seed-{number}"
 
 
 def _others(texts: Mapping[str, str], name: str) -> dict[str, str]:

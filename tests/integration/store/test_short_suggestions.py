@@ -1,0 +1,77 @@
+"""A suggester that has fewer points than wanted: over an infinite space it is asked again, and the study does not end for it."""
+
+from __future__ import annotations
+
+import asyncio
+
+from services.domain.study import StudyState
+from services.domain.suggester import Suggestion
+from services.suggesting import Claim
+from tests.integration.store.test_example_budget import PARTS, TEXT
+from tests.support.builders import ADMIN, outcome
+from tests.support.stage import Stage, staged
+from tests.support.troublesome import SPECS
+
+CATALOGUE = {**SPECS, "parts": PARTS}
+
+
+async def claimed(stage: Stage, study: str) -> Claim:
+    while True:
+        claim = await stage.services.suggesting.claim(study, "me")
+        if claim is not None:
+            return claim
+        await asyncio.sleep(0.02)
+
+
+def text(words: str) -> Suggestion:
+    return Suggestion(parameters={"prompt": words}, reason="r")
+
+
+async def test_nothing_for_now_is_tried_again_after_a_pause(empty_database: str) -> None:
+    async with staged(empty_database, CATALOGUE) as stage:
+        study = await stage.study("parts", parameters=TEXT)
+        ask = asyncio.create_task(stage.ask(study, wait_seconds=20))
+        claim = await claimed(stage, study)
+        assert await stage.services.suggesting.commit(claim, [], may_end=False)
+        assert await stage.services.suggesting.claim(study, "me") is None, "it rests first"
+        again = await claimed(stage, study)
+        assert again.token > claim.token
+        assert await stage.services.suggesting.commit(again, [text("Say it.")], may_end=False)
+        (trial,) = await ask
+        assert trial.parameters == {"prompt": "Say it."}
+        found = await stage.services.studies.get(ADMIN, study)
+        assert found.state is StudyState.ACTIVE
+
+
+async def test_an_outcome_ends_the_pause(empty_database: str) -> None:
+    async with staged(empty_database, CATALOGUE) as stage:
+        study = await stage.study("parts", parameters=TEXT)
+        first = asyncio.create_task(stage.ask(study, wait_seconds=20))
+        assert await stage.services.suggesting.commit(await claimed(stage, study), [text("one")], may_end=False)
+        (trial,) = await first
+        asyncio.create_task(stage.ask(study, wait_seconds=20))  # noqa: RUF006 - it waits until the end of the test
+        for _ in range(6):  # the pauses grow to half a minute
+            claim = await claimed(stage, study)
+            await stage.services.suggesting.commit(claim, [], may_end=False)
+            if claim.token > 4:
+                break
+        await stage.services.tells.tell(ADMIN, study, trial.number, outcome(0.5))
+        async with asyncio.timeout(1):
+            claim = await claimed(stage, study)
+        assert any(seen.number == trial.number and not seen.is_pending for seen in claim.observations)
+
+
+async def test_a_method_that_may_end_does_so_only_when_nothing_is_open(empty_database: str) -> None:
+    async with staged(empty_database, CATALOGUE) as stage:
+        study = await stage.study("parts", parameters=TEXT)
+        first = asyncio.create_task(stage.ask(study, wait_seconds=20))
+        assert await stage.services.suggesting.commit(await claimed(stage, study), [text("one")], may_end=True)
+        (trial,) = await first
+        second = asyncio.create_task(stage.ask(study, wait_seconds=0.5))
+        assert await stage.services.suggesting.commit(await claimed(stage, study), [], may_end=True)
+        assert await second == [], "an operation: the open trial may bring more"
+        await stage.services.tells.tell(ADMIN, study, trial.number, outcome(0.5))
+        assert await stage.services.suggesting.commit(await claimed(stage, study), [], may_end=True)
+        found = await stage.services.studies.get(ADMIN, study)
+        assert found.state is StudyState.COMPLETED
+        assert found.state_reason == "every point of the space is told"
