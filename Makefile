@@ -7,7 +7,7 @@ STAMP := $(VENV)/.ready
 export OMP_NUM_THREADS := 1
 export RAY_USAGE_STATS_ENABLED := 0
 
-.PHONY: help setup serve test check demo proto bench bench-latency bench-quality docs clean
+.PHONY: help setup serve test check demo proto bench bench-latency bench-quality bench-prompt docs clean
 
 help: ## show what there is
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 16
@@ -51,6 +51,9 @@ bench-latency: $(STAMP) ## ask latency of gp beside Optuna's GPSampler
 
 bench-quality: $(STAMP) ## quality beside Optuna, HEBO, Ax, SMAC, nevergrad: ranks, gaps, wins; resumable (ARGS="--quick")
 	$(BIN)/python benchmarks/quality.py --save $(ARGS)
+
+bench-prompt: $(STAMP) ## prompt methods beside GEPA and MIPROv2 (ARGS="--seeds 3")
+	$(BIN)/python benchmarks/prompt.py --save $(ARGS)
 
 docs: $(STAMP) ## build the documentation into site/
 	$(BIN)/mkdocs build --strict

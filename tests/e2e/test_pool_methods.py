@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import pytest
 
 from tests.support import openai_scripts as scripts
 from tests.support.openai_scripts import Call
@@ -35,9 +36,10 @@ def trials(api: httpx.Client, study: str, count: int) -> list[dict[str, Any]]:
     return found
 
 
+@pytest.mark.slow
 def test_a_written_pool_with_an_endpoints_vectors_is_paid_for_once(tmp_path: Path) -> None:
     with OpenAiServer(written) as model:
-        environment = model.profile("house") | model.profile("mini")
+        environment: dict[str, Any] = model.profile("house") | model.profile("mini")
         server = Server(f"sqlite:///{tmp_path}/asktell.db", "--processes", "1", **environment)
         options: dict[str, Any] = {"exemplars": EXEMPLARS, "subsets": 10, "samples": 4, "n_init": 6}
         llm = {"profile": "house", "encoder": "mini", "share_examples": True}

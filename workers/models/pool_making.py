@@ -161,7 +161,7 @@ class PoolMaker:
         if isinstance(pool, Away):
             return pool
         beside = strangers(pool, history)
-        vectors = yield from self._vectors(list(beside.values()), "pool-vectors/beside", history, profile, at_once=1)
+        vectors = yield from self._vectors(list(beside.values()), "pool-vectors/beside", history, profile)
         if isinstance(vectors, Away):
             return vectors
         known = Evaluations(pool, history, dict(zip(beside, vectors, strict=True)))
@@ -192,13 +192,13 @@ class PoolMaker:
         return self._pools[place]
 
     def _vectors(
-        self, candidates: Sequence[Candidate], key: str, history: History, profile: str | None, at_once: int = 64
+        self, candidates: Sequence[Candidate], key: str, history: History, profile: str | None
     ) -> Talk[Array | Away]:
         names = [p.name for p in text_parameters(self.problem.space)]
         texts = [c[name] for name in names for c in candidates]
         if not texts or profile is None:
             return side_by_side(load_encoder(self.options.encoder).vectors(texts), len(names))
-        vectors = yield from profile_vectors(texts, key, history.seq, at_once)
+        vectors = yield from profile_vectors(texts, key, history.seq)
         return vectors if isinstance(vectors, Away) else side_by_side(vectors, len(names))
 
     # -- its members

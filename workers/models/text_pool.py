@@ -89,10 +89,8 @@ def distinct(vectors: Array) -> list[int]:
 
 
 def strangers(pool: Pool, history: History) -> dict[Key, Candidate]:
-    """The candidates of trials with an outcome, or still without one, that are no members of the pool."""
-    space = history.spec.space
-    told = [s.trial for s in scored(history) if is_full(s.trial, history.spec)]
-    found = [components(space, t.parameters) for t in [*told, *history.pending]]
+    """The candidates of trials that are no members of the pool, by number: their order stays, so that calls for them do."""
+    found = [components(history.spec.space, t.parameters) for t in history.trials]
     return {key: c for c in found if (key := candidate_key(c)) not in pool.places}
 
 

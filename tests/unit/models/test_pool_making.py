@@ -340,6 +340,10 @@ def test_vectors_come_from_the_profile_once() -> None:
     pooled.one.tell(pooled.one.add({"prompt": "A text of the client's own about {q}"}), 3.0)
     assert len(pooled.prepared().known.merits) == 7
     assert [c.texts for c in pooled.calls[len(sizes) :]] == [("A text of the client's own about {q}",)]
+    for n in range(130):
+        pooled.one.tell(pooled.one.add({"prompt": f"Imported {n} of {{q}}"}), 0.0)
+    pooled.prepared()
+    assert [len(c.texts) for c in pooled.calls[len(sizes) + 1 :]] == [64, 64, 3]
 
 
 def test_an_encoder_that_is_away_is_replaced_by_the_local_one_for_all_vectors_and_said() -> None:

@@ -94,7 +94,7 @@ def _lists(reply: str) -> list[list[Any]]:
 
 def _json_lists(reply: str) -> dict[int, list[Any]]:
     found, decoder = {}, json.JSONDecoder()
-    for opener in re.finditer(r"\[", reply):
+    for opener in re.finditer(r"\[(?!\s*\[)", reply):
         try:
             values = decoder.raw_decode(reply, opener.start())[0]
         except (ValueError, RecursionError):

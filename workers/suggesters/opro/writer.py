@@ -40,7 +40,6 @@ class Opro:
             closing=1.0 - options.straggler_fraction,
             ends_blind=True,
         )
-
         examples = problem.spec.examples
         self._suggest = steps.suggest
         if options.score_on == "train" and examples is not None:
@@ -68,9 +67,8 @@ class Writer:
         self._rules = {name: TextRules(p) for name, p in parameters.items()}
         self._made: tuple[Step, int, Messages] | None = None
         self._start = starting_candidates(problem.space)[0]
-        wanted = options.max_length or max(
-            SHORTEST_LIMIT, *(2 * len(t) for p in parameters.values() for t in (*p.initial, ""))
-        )
+        longest = max((len(text) for p in parameters.values() for text in p.initial), default=0)
+        wanted = options.max_length or max(SHORTEST_LIMIT, 2 * longest)
         self._longest = {name: min(wanted, p.max_length) for name, p in parameters.items()}
         self._meta = Meta(
             parameters=parameters, buckets=options.buckets, longest=self._longest, start=self._start, place=options.insertion,
@@ -98,8 +96,7 @@ class Writer:
                 return Read(fault="duplicate") if self._options.resample_duplicates else ""
             return found if found.fault is not None else found.text
 
-        tries = self._options.attempts
-        text, why = yield from Attempts(ask, read, tries).talk(f"{step.name}/{slot}")
+        text, why = yield from Attempts(ask, read, self._options.attempts).talk(f"{step.name}/{slot}")
         if not text:
             return self._options.left(why, is_known=text is not None)
         reason = f"written from {len(step.found)} outcomes, sample {slot} of step {step.index}"
