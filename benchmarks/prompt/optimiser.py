@@ -14,6 +14,12 @@ import numpy as np
 
 from .landscapes import STEM, VOCABULARY
 
+MOODS = (
+    "One word.", "Think of stars.", "Happy or sad?", "Positive is good.", "Negative is bad.", "Look for praise.",
+    "Look for complaints.",
+    "Ignore politeness.", "Mind the word not.", "Trust the ending.", "Be strict.", "Be fair.", "Answer positive or negative.",
+    "Sentiment analysis.", "Customer review.", "Five stars are positive.", "One star is negative.", "The writer decides.",
+)  # fmt: skip
 _PROMPT = re.compile(re.escape(STEM) + r"[^\n<`\"'\[\]{}]*")
 _MISSING = re.compile(r"should mention (\w+)")
 _HARMFUL = re.compile(r"should not have (\w+)")
@@ -46,12 +52,12 @@ def edited(request: str, rng: np.random.Generator) -> str:
     for word in dict.fromkeys(_HARMFUL.findall(request)):
         text = re.sub(rf"\s*Mention {word}\.|\b{word}\b", "", text)
     if missing:
-        chosen = [str(w) for w in rng.permutation(missing)[:ADDED]]
+        chosen = [f"Mention {word}." for word in rng.permutation(missing)[:ADDED]]
     else:
-        chosen = [str(rng.choice(VOCABULARY))]
+        chosen = [str(rng.choice(MOODS)) if "review" in text else f"Mention {rng.choice(VOCABULARY)}."]
         if rng.random() < 0.3:
             text = _without_one(text, rng)
-    return " ".join([text, *(f"Mention {word}." for word in chosen if f"Mention {word}." not in text)])
+    return " ".join([text, *(sentence for sentence in chosen if sentence not in text)])
 
 
 def _parts(text: str) -> list[str]:

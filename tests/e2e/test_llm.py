@@ -37,8 +37,15 @@ def model() -> Iterator[OpenAiServer]:
 @pytest.fixture
 def api(tmp_path: Path, model: OpenAiServer) -> Iterator[httpx.Client]:
     """A service with the model behind its default profile."""
-    fields = {"api_key_env": "HOUSE_KEY", "timeout_seconds": 30, "max_retries": 2, "price_in": 1.0, "price_out": 2.0}
-    server = Server(f"sqlite:///{tmp_path}/asktell.db", "--processes", "1", HOUSE_KEY=KEY, **model.profile(**fields))
+    fields: dict[str, Any] = {
+        "api_key_env": "HOUSE_KEY",
+        "timeout_seconds": 30,
+        "max_retries": 2,
+        "price_in": 1.0,
+        "price_out": 2.0,
+    }
+    environment: dict[str, Any] = {"HOUSE_KEY": KEY, **model.profile(**fields)}
+    server = Server(f"sqlite:///{tmp_path}/asktell.db", "--processes", "1", **environment)
     server.start()
     try:
         with httpx.Client(base_url=server.url + "/v1", timeout=60) as client:

@@ -141,6 +141,19 @@ def test_trials_without_results_stop_nothing(state: TrialState) -> None:
     assert task.best(one) > 0.3
 
 
+def test_a_failed_full_evaluation_is_tried_once_more() -> None:
+    of = task.problem()
+    one, suggester = task.one_study(of), law.make(SPEC, of)
+    for _ in range(8):
+        (found,) = one.ask(suggester, 1)
+        trial = one.start(found)
+        if found.origin.get("role") == "full":
+            one.tell(trial, 0.0, TrialState.FAILED)
+        else:
+            task.tell(one, trial)
+    assert roles(one) == ["start", "parent", "child", "full", "full", "parent", "child", "full"]
+
+
 # -- crashes and bad days
 
 
@@ -258,3 +271,21 @@ def test_equal_seeds_give_equal_traces() -> None:
 
     assert trace(4) == trace(4)
     assert trace(4) != trace(5)
+
+
+def test_numbers_are_tuned_beside_and_a_restart_changes_nothing() -> None:
+    parameters = [
+        {"name": "prompt", "type": "text", "initial": [task.START], "max_length": 2000},
+        {"name": "temperature", "type": "float", "min": 0, "max": 1},
+    ]
+    of = task.problem(parameters=parameters, budget=800)
+    one, kept = task.played(of, asks=30), task.one_study(of)
+    for _ in range(30):
+        found = kept.ask(law.make(SPEC, of), 1)
+        for suggestion in found:
+            task.tell(kept, kept.start(suggestion))
+        if not found or task.best(kept) >= 1.0:
+            break
+    assert [t.parameters for t in one.trials.values()] == [t.parameters for t in kept.trials.values()]
+    assert len({t.parameters["temperature"] for t in one.trials.values()}) > 3
+    assert len(task.of_role(one, "full")) > 3

@@ -150,7 +150,7 @@ def run(of: law.Problem, outcome: Any, trials: int) -> law.Study:
         if isinstance(told, TrialState):
             one.tell(number, 0.0, told)
         else:
-            one._put(number, trial.parameters, trial.origin, trial.suggester, TrialState.COMPLETED, told)
+            one.tell(number, 0.0, **told)
     return one
 
 

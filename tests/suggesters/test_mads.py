@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from services.domain.codec import Codec
+from services.domain.suggester import Suggestion
 from services.domain.trial import TrialState
 from tests.suggesters import law
 from tests.support.builders import study
@@ -48,9 +49,8 @@ def optimise(of: law.Problem, outcome: Callable[[dict[str, Any]], Any], trials: 
         if isinstance(told, TrialState):
             one.tell(number, 0.0, told)
         else:
-            trial = one.trials[number]
             metrics = told if isinstance(told, dict) else {"loss": told}
-            one._put(number, trial.parameters, trial.origin, trial.suggester, TrialState.COMPLETED, metrics)
+            one.tell(number, 0.0, **metrics)
         history.update([one.trials[number]], seq=one.seq, next_number=number + 1)
     return one
 
@@ -267,8 +267,7 @@ def test_an_opportunistic_search_ends_at_the_same_incumbent_too() -> None:
     for _ in range(5):
         other = law.Study(of)
         for trial in first.trials.values():
-            number = len(other.trials) + 1
-            other._put(number, trial.parameters, trial.origin, "", TrialState.RUNNING)
+            other.start(Suggestion(parameters=trial.parameters, reason="again", origin=trial.origin))
         for number in rng.permutation(sorted(first.trials)).tolist():
             other.tell(number, first.trials[number].metrics["loss"])
         assert around(other) == around(first)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
@@ -51,7 +52,8 @@ class Entrant(Protocol):
 class Board:
     """Reads a history once and keeps count of what is handed out since.
 
-    Of results that were told twice the first counts: so what a course was decided by never changes.
+    Of results that were told twice the first counts, and none of a candidate that was lost before: so what a course was decided by
+    does not change with what comes late. `Standing` says where it does.
 
     Args:
         method: in the origins of trials.
@@ -65,8 +67,12 @@ class Board:
         self._full: set[object] = set()
         self._out: set[tuple[object, str]] = set()
         self.left = room(history)
+        most = history.spec.limits.max_trials
+        self._trials_left = math.inf if most is None else most - len(history.trials)
         for trial in sorted(history.trials, key=lambda t: t.told_seq):
             key = candidate_key(components(history.spec.space, trial.parameters))
+            if self._failures[key] >= MOST_FAILURES:
+                continue
             self._results.add(trial, key)
             if trial.state in LOST:
                 self._failures[key] += 1
@@ -134,13 +140,35 @@ class Board:
         return [self._suggestion(one, f"{one.how}, {where}", origin, wanted)]
 
     def before(self, leader: Entrant, size: int) -> list[Suggestion]:
-        """The leader's full evaluation, if the budget is too small for it once `size` more examples are evaluated."""
-        return self.full(leader) if self.left - size < self.full_size else []
+        """The leader's full evaluation, if no room is left for it once `size` more examples are evaluated in a trial."""
+        return self.full(leader) if self.left - size < self.full_size or self._trials_left <= 1 else []
 
     def _suggestion(
         self, one: Entrant, reason: str, more: Mapping[str, Any], evaluate_on: Mapping[str, Any] | None = None
     ) -> Suggestion:
+        self._trials_left -= 1
         return Suggestion(
             parameters=self._history.spec.space.sorted(one.texts), reason=reason,
             origin={"method": self._method, **one.origin(), **more}, evaluate_on=evaluate_on, receipt=dict(one.receipt()),
         )  # fmt: skip
+
+
+class Standing:
+    """Whether the outcomes that conclusions were drawn from still stand: one that failed with its lease may be told after all."""
+
+    def __init__(self) -> None:
+        self._until = 0
+        self._mark: int | None = None
+
+    def note(self, history: History) -> None:
+        """Conclusions are drawn from all of this."""
+        self._until = history.seq
+        self._mark = self._of(history)
+
+    def holds(self, history: History) -> bool:
+        """Whether nothing of what was noted was told anew."""
+        return self._mark is None or self._of(history) == self._mark
+
+    def _of(self, history: History) -> int:
+        told = (t for t in history.trials if not t.is_pending and t.told_seq <= self._until)
+        return hash(frozenset((t.number, t.told_seq) for t in told))

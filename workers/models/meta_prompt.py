@@ -20,8 +20,13 @@ SYSTEM = (
 )
 MOST_SHOWN = 8000
 SHORT_REFUSAL = 300
-_OURS = re.compile(rf"<(?=\s*/?\s*(?:{TAG}|data)\b)", re.IGNORECASE)
-_OURS_ESCAPED = re.compile(rf"&lt;(?=\s*/?\s*(?:{TAG}|data)\b)", re.IGNORECASE)
+# Also where invisible characters stand between, which a reader does not see.
+_GAP = r"[\s/\u00ad\u200b-\u200f\u202a-\u202e\u2060-\u2064\ufeff]*"
+_OURS = re.compile(rf"<(?={_GAP}(?:{TAG}|data)\b)", re.IGNORECASE)
+_OURS_ESCAPED = re.compile(rf"&lt;(?={_GAP}(?:{TAG}|data)\b)", re.IGNORECASE)
+_LABEL_BREAKERS = re.compile(r'[<>"\s]+')
+MOST_JSON_STARTS = 200
+_BULLET = re.compile(r"(?:[-*•]|\(?\d{1,3}[.):])\s+(.+)")
 _FENCED = re.compile(r"```[^\n`]*\n(.*?)```", re.DOTALL)
 _REFUSALS = (
     "i'm sorry",
@@ -42,10 +47,10 @@ def data(content: str, label: str = "", most: int = MOST_SHOWN) -> str:
     """A told text between delimiters that it cannot contain.
 
     Args:
-        label: an attribute for the reader, our own words.
+        label: an attribute for the reader.
         most: characters shown; of a longer text the head and, mostly, the tail.
     """
-    opener = f'<data of="{label}">' if label else "<data>"
+    opener = f'<data of="{_LABEL_BREAKERS.sub(" ", label)}">' if label else "<data>"
     return f"{opener}\n{escaped(shortened(content, most))}\n</data>"
 
 
@@ -81,23 +86,21 @@ def read(reply: str, *, tag: str = TAG, key: str = "", whole: bool = False, loos
     In this order: the last balanced pair of the tag; the first JSON object with the key; the one fenced block; what follows an
     opener whose closer is missing; with `whole` a reply of at most two lines, with `loose` any reply.
     """
-    found = _tagged(reply, tag)
+    pairs, rest = _tagged(reply, tag)
+    found = pairs[-1] if pairs else None
     if found is None and key:
         found = _of_json(reply, key)
     if found is None:
         blocks = _FENCED.findall(reply)
-        found = blocks[0] if len(blocks) == 1 else None
-    if found is None:
-        openers = list(re.finditer(rf"<{tag}\s*>", reply, re.IGNORECASE))
-        found = reply[openers[-1].end() :] if openers else None
+        found = blocks[0] if len(blocks) == 1 else rest
     if found is not None:
-        return Read(_OURS_ESCAPED.sub("<", found).strip())
+        return Read(_plain(found))
     if not reply.strip():
         return Read(fault="empty")
     if is_refusal(reply):
         return Read(fault="refused")
     if loose or (whole and len(reply.strip().splitlines()) <= 2):
-        return Read(_OURS_ESCAPED.sub("<", reply).strip())
+        return Read(_plain(reply))
     return Read(fault="unparsable")
 
 
@@ -113,25 +116,35 @@ def read_list(reply: str, most: int) -> list[str]:
     if isinstance(decoded, list):
         found = [item for item in decoded if isinstance(item, str)]
     else:
-        found = re.findall(rf"<{TAG}\s*>(.*?)</{TAG}\s*>", reply, re.DOTALL | re.IGNORECASE)
+        found, _ = _tagged(reply, TAG)
     if not found:
-        lines = [re.match(r"\s*(?:[-*•]|\(?\d{1,3}[.):])\s+(.*\S)", line) for line in reply.splitlines()]
+        lines = [_BULLET.match(line.strip()) for line in reply.splitlines()]
         found = [line.group(1) for line in lines if line]
-    return [_OURS_ESCAPED.sub("<", text).strip() for text in found if text.strip()][:most]
+    return [text for text in map(_plain, found) if text][:most]
 
 
-def _tagged(reply: str, tag: str) -> str | None:
-    closers = list(re.finditer(rf"</{tag}\s*>", reply, re.IGNORECASE))
-    for closer in reversed(closers):
-        openers = list(re.finditer(rf"<{tag}\s*>", reply[: closer.start()], re.IGNORECASE))
-        if openers:
-            return reply[openers[-1].end() : closer.start()]
-    return None
+def _tagged(reply: str, tag: str) -> tuple[list[str], str | None]:
+    """What stands in balanced pairs of a tag, in the order of their ends, and what follows an opener that is left open."""
+    pairs: list[str] = []
+    opened: list[int] = []
+    for found in re.finditer(rf"<(/?){tag}\s*>", reply, re.IGNORECASE):
+        if not found.group(1):
+            opened.append(found.end())
+        elif opened:
+            pairs.append(reply[opened.pop() : found.start()])
+    return pairs, reply[opened[-1] :] if opened else None
+
+
+def _plain(text: str) -> str:
+    """A text out of a reply: our tags unescaped, without what UTF-8 or a database cannot carry."""
+    return _OURS_ESCAPED.sub("<", text).replace("\0", "").encode("utf-8", "ignore").decode().strip()
 
 
 def _of_json(reply: str, key: str) -> str | None:
     decoder, place = json.JSONDecoder(), reply.find("{")
-    while place >= 0:
+    for _ in range(MOST_JSON_STARTS):
+        if place < 0:
+            break
         try:
             value, _ = decoder.raw_decode(reply, place)
         except (ValueError, RecursionError):
@@ -144,7 +157,9 @@ def _of_json(reply: str, key: str) -> str | None:
 
 def _first_json(reply: str, opener: str) -> Any:
     decoder, place = json.JSONDecoder(), reply.find(opener)
-    while place >= 0:
+    for _ in range(MOST_JSON_STARTS):
+        if place < 0:
+            break
         try:
             return decoder.raw_decode(reply, place)[0]
         except (ValueError, RecursionError):

@@ -30,6 +30,7 @@ FEWEST_FREE = 20
 MOST_REFILLS = 5
 MOST_AWAY = 3
 RETRY_EVERY = 10
+EDITED = "candidates by edits: the language model wrote none"
 DEFINING = {"pool", "pool_size", "exemplars", "subsets", "samples"}
 
 
@@ -45,12 +46,14 @@ class Batch:
         name: equal only for equal candidates after equal ones.
         starts: how many of them are starting ones.
         rejected: why replies were not taken.
+        note: for people, where edits stand in for a language model.
     """
 
     name: str
     members: tuple[Candidate, ...]
     starts: int = 0
     rejected: tuple[str, ...] = ()
+    note: str = ""
 
 
 @dataclass(frozen=True)
@@ -171,7 +174,7 @@ class PoolMaker:
         }  # fmt: skip
         if rejected := tally(fault for batch in batches for fault in batch.rejected):
             receipt["rejected"] = rejected
-        return Prepared(known, mark, receipt, (note,) if note else ())
+        return Prepared(known, mark, receipt, tuple(words for words in (batches[-1].note, note) if words))
 
     def _encoded(self, batches: Sequence[Batch], history: History, profile: str | None) -> Talk[Pool | Away]:
         place = batches[-1].name, self._encoder(profile)
@@ -233,7 +236,9 @@ class PoolMaker:
             members = unlike(members + edits_of(self.problem, starts or members, options.pool_size))
         if not members:
             raise NoTexts("the language model has written no candidate yet, and there is no starting text to edit")
-        return Batch(name, tuple(members), len(starts), tuple(rejected))
+        return Batch(
+            name, tuple(members), len(starts), tuple(rejected), EDITED if options.exemplars and not written else ""
+        )
 
     # -- what joins it later
 
@@ -267,13 +272,13 @@ class PoolMaker:
     ) -> Batch:
         known = {candidate_key(c) for batch in batches for c in batch.members} | {candidate_key(parent)}
         written, rejected = self._writer.varied(parent, replies, known)
-        wanted = FEWEST_FREE if replies else self.options.refill_size
+        found, wanted = list(written), FEWEST_FREE if replies else self.options.refill_size
         if len(written) < wanted:
             known |= {candidate_key(c) for c in written}
             rng = self.problem.generator(index, "text pool refill")
             parameters = text_parameters(self.problem.space)
-            written = written + edited(parameters, [parent], wanted - len(written), rng, known)
-        return Batch(name, tuple(written), 0, tuple(rejected))
+            found += edited(parameters, [parent], wanted - len(written), rng, known)
+        return Batch(name, tuple(found), 0, tuple(rejected), EDITED if self._may_ask and not written else "")
 
 
 def _step(index: int) -> str:

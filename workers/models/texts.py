@@ -38,8 +38,9 @@ class TextRules:
 
     def clean(self, raw: str) -> str:
         """NFC, without control characters, outer white space, an enclosing code fence and the parser's own tags."""
-        text = unicodedata.normalize("NFC", raw.encode("utf-8", "ignore").decode())
-        text = "".join(c for c in text if c in "\n\t" or unicodedata.category(c) not in _UNWANTED).strip()
+        text = raw.replace("\r\n", "\n").replace("\r", "\n")
+        text = "".join(c for c in text if c in "\n\t" or unicodedata.category(c) not in _UNWANTED)
+        text = unicodedata.normalize("NFC", text).strip()
         fenced = _FENCE.match(text)
         if fenced:
             text = fenced.group(1).strip()
@@ -47,7 +48,7 @@ class TextRules:
 
     def fault(self, text: str) -> Fault | None:
         """What is wrong with a cleaned text, duplicates aside; None if nothing is."""
-        if not text:
+        if not any(c.isprintable() and not c.isspace() for c in text):  # nothing, or nothing that can be seen
             return "empty"
         if len(text) > self.parameter.max_length:
             return "too_long"

@@ -107,9 +107,9 @@ async def test_budgets_are_exceeded_by_one_call_at_most(empty_database: str, see
                 account = await stage.services.ledger.spent("default", name)
                 assert (account.calls, account.tokens) == (len(found), sum(s.tokens for s in found))
             # What is left of a budget is used: nobody is refused while there is more than a call's worth.
-            for (_, choice), found in zip(choices, failures, strict=True):
+            for (_, choice), failed in zip(choices, failures, strict=True):
                 if len(choice) == 2 and not _has_project_budget(stage, choice["profile"]):
-                    assert found == [None] * CALLS
+                    assert failed == [None] * CALLS
 
 
 def _has_project_budget(stage: Stage, name: str) -> bool:

@@ -138,8 +138,10 @@ def test_replies_that_cannot_be_used_are_left_out_and_counted() -> None:
 
 def test_what_a_broken_model_does_not_write_is_edited() -> None:
     pooled = Pooled(of(), lambda request: ["I'm sorry, no."] * request.n, exemplars=PAIRS, pool_size=60)
-    assert len(texts(pooled.prepared())) > 40
+    found = pooled.prepared()
+    assert len(texts(found)) > 40
     assert len(pooled.calls) == 20
+    assert "wrote none" in found.reason("a start")
 
 
 def test_a_model_that_is_away_is_asked_again_later_not_at_every_trial() -> None:
@@ -160,6 +162,7 @@ def test_a_model_that_is_away_is_asked_again_later_not_at_every_trial() -> None:
     assert len(pooled.calls) == 60
     assert set(texts(written)) & set(edits) == {c["prompt"] for c in given_starts(of().space)}
     assert len(written.known.merits) == 9  # what was tried of the edits is still known
+    assert written.reason("a start") == "a start"
 
 
 def test_single_calls_that_failed_are_not_made_again_once_the_pool_is_used() -> None:
@@ -260,6 +263,7 @@ def test_edits_fill_up_without_a_model_or_with_one_that_is_away(llm: dict[str, A
     found = pooled.prepared()
     assert len(found.known.free) >= 20
     assert len(found.mark["refills"]) == 1
+    assert bool(found.notes) == bool(llm)
     assert all(text.count("{q}") == 1 for text in texts(found))
     again = pooled.prepared()
     assert texts(again) == texts(found)

@@ -13,7 +13,7 @@ from services.domain.history import History
 from services.domain.llm import Talk, converse
 from services.domain.suggester import Blob, Problem, Suggestion
 from workers.models.drafts import NothingUsable, Texts
-from workers.models.example_board import Board
+from workers.models.example_board import Board, Standing
 from workers.models.texts import candidate_key, starting_candidates
 
 from . import CapoOptions
@@ -33,9 +33,9 @@ class Capo:
         self._starts = starting_candidates(problem.space)
         self._longest = max(1, *(sum(len(text.split()) for text in texts.values()) for texts in self._starts))
         self._split, self._blocks = self._cut()
-        self._closed: list[
-            list[Candidate]
-        ] = []  # what each race left: outcomes that are told never change, so neither does this
+        # What each race left, kept as long as the outcomes stand that decided it.
+        self._closed: list[list[Candidate]] = []
+        self._standing = Standing()
 
     def suggest(self, history: History, count: int) -> list[Suggestion]:
         """Up to `count` evaluations; fewer while a race waits for its outcomes, or at the end of the budget.
@@ -73,25 +73,40 @@ class Capo:
         born = self._born(history)
         # The text to beat is scored in full before anything is asked of the language model.
         yield from board.full(self._nursery.start(self._starts[0], 0))
+        if not self._standing.holds(history):
+            self._closed.clear()
+        closed = list(self._closed)
+        for left in closed:
+            yield from board.full(left[0])
         while True:
-            survivors = self._closed[-1] if self._closed else []
-            children = self._generation(history, born, len(self._closed), survivors)
+            index, survivors = len(closed), closed[-1] if closed else []
+            children = self._generation(history, born, index, survivors)
             if not children:
-                raise NothingUsable(f"generation {len(self._closed)} has no new prompt")
+                raise NothingUsable(f"generation {index} has no new prompt")
             left = yield from self._race(board, survivors + children)
             if not left:
                 return
-            self._closed.append(left)
+            # Whom no trial stands for yet may still be written by a call that failed this time.
+            if len(self._closed) == index and all(c.place[1] in born.get(index, ()) for c in children):
+                self._closed.append(left)
+                self._standing.note(history)
+            closed.append(left)
             yield from board.full(left[0])
 
     def _race(self, board: Board, alive: list[Candidate]) -> Generator[Suggestion, None, list[Candidate]]:
-        """Hands out what the race waits for; returns who is left, best first, nobody while it is open."""
+        """Hands out what the race waits for; returns who is left, best first, nobody while it is open.
+
+        Where nobody can be evaluated any more those before stay, as parents of others.
+        """
         most = self._options.population
         seen: list[str] = []
         for place, block in enumerate(self._blocks):
             if len(alive) <= most:
                 break
-            alive = [c for c in alive if not (board.is_lost(c) and board.missing(c, block))]
+            able = [c for c in alive if not (board.is_lost(c) and board.missing(c, block))]
+            if not able:
+                break
+            alive = able
             if any(board.missing(c, block) for c in alive):
                 yield from self._evaluations(board, alive, seen, place)
                 return []

@@ -103,8 +103,9 @@ class Plan:
 
     def _next(self, iteration: Iteration) -> Task | None:
         """What an iteration needs next, None if nothing or not yet."""
-        if "full" in iteration.trials:
-            self._closed.add(iteration.index)
+        if not iteration.wants_full:
+            if not iteration.trials["full"].is_pending:
+                self._closed.add(iteration.index)
             return None
         probe = iteration.probe
         if probe is None:

@@ -42,6 +42,10 @@ class Carrier(Protocol):
         """What may stand in a set."""
         ...
 
+    def sources(self) -> list[str]:
+        """Examples of which a right output would be of use."""
+        ...
+
     def start(self) -> Any:
         """The parameter's value before any set: no demonstration, where that is allowed."""
         ...
@@ -62,6 +66,10 @@ class AsIds:
     def ids(self) -> list[str]:
         """The vocabulary."""
         return list(self._tokens)
+
+    def sources(self) -> list[str]:
+        """The vocabulary."""
+        return self.ids()
 
     def start(self) -> list[str | int]:
         """The declared default, else as few as allowed."""
@@ -85,11 +93,16 @@ class AsText:
         self._start = parameter.default if parameter.default is not None else parameter.centre()
         written = {d.id: (d.input, outputs.get(d.id) or d.output) for d in declared}
         self._written = {i: f"Input: {a}\nOutput: {b}" for i, (a, b) in written.items() if a and b}
+        self._sources = [d.id for d in declared if d.input]
         self.name = parameter.name
 
     def ids(self) -> list[str]:
         """The demonstrations with an input and an output."""
         return list(self._written)
+
+    def sources(self) -> list[str]:
+        """The demonstrations with an input."""
+        return self._sources
 
     def start(self) -> str:
         """The parameter's own starting text."""

@@ -90,7 +90,7 @@ class Mipro:
     def _bootstrap_ids(self) -> list[str]:
         if not self._has_carriers or self._options.bootstrapped == 0:
             return []
-        wanted = {i for carrier in self._carriers({}) for i in carrier.ids()}
+        wanted = {i for carrier in self._carriers({}) for i in carrier.sources()}
         ids = [i for i in self._train if i in wanted]
         order = self._problem.generator(0, "mipro bootstrap").permutation(len(ids))
         return [ids[i] for i in order[: self._options.bootstrap_examples]]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -33,9 +33,9 @@ class Expansion:
     def __init__(self, problem: Problem, options: ProtegiOptions, rules: TextRules, name: str, snapshot: int) -> None:
         self._problem, self._options, self._rules, self._name, self._snapshot = problem, options, rules, name, snapshot
 
-    def write(self, text: str, errors: Sequence[Row]) -> Talk[list[str]]:
-        """Distinct valid texts, rewrites first; edits where the model wrote none."""
-        written = _Written(self._rules, text)
+    def write(self, text: str, errors: Sequence[Row], is_known: Callable[[str], bool]) -> Talk[list[str]]:
+        """Distinct valid texts that are not known, rewrites first; edits where the model wrote none."""
+        written = _Written(self._rules, text, is_known)
         reasons = yield from self._reasons(text, errors)
         if reasons:
             asks = [
@@ -115,13 +115,13 @@ class Expansion:
 class _Written:
     """Distinct texts that may stand in the study, in the order in which they came."""
 
-    def __init__(self, rules: TextRules, base: str) -> None:
-        self._rules, self._keys = rules, {text_key(base)}
+    def __init__(self, rules: TextRules, base: str, is_known: Callable[[str], bool]) -> None:
+        self._rules, self._keys, self._is_known = rules, {text_key(base)}, is_known
         self.texts: list[str] = []
 
     def is_taken(self, text: str) -> bool:
-        """Whether it is the old text or one of those written."""
-        return text_key(text) in self._keys
+        """Whether it is the old text, one of those written, or known."""
+        return text_key(text) in self._keys or self._is_known(text)
 
     def take(self, raw: str) -> None:
         """Keep a text if it is valid and new."""

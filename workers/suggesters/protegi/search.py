@@ -14,7 +14,7 @@ from services.domain.history import History
 from services.domain.llm import LlmReply, LlmRequest, Replies, converse
 from services.domain.suggester import Blob, Problem, Suggestion
 from workers.models.drafts import NothingUsable, Texts
-from workers.models.example_board import Board
+from workers.models.example_board import Board, Standing
 from workers.models.texts import TextRules, candidate_key, starting_candidates, text_parameters
 
 from . import ProtegiOptions
@@ -62,9 +62,10 @@ class Protegi:
         assert examples is not None
         self._problem, self._options, self._train = problem, options, examples.train
         self._rules = {p.name: TextRules(p) for p in text_parameters(problem.space)}
-        # What each round left: outcomes that are told never change, so neither does this.
+        # The beam before each round, and what it wrote, kept as long as the outcomes stand that decided them.
         self._beams = [[Prompt(texts, "a starting text") for texts in starting_candidates(problem.space)]]
         self._arms: dict[int, list[Prompt]] = {}
+        self._standing = Standing()
 
     def suggest(self, history: History, count: int) -> list[Suggestion]:
         """Up to `count` evaluations; fewer while a phase waits for its outcomes, or at the end of the budget.
@@ -87,36 +88,54 @@ class Protegi:
 
     def _tasks(self, history: History) -> Iterator[Suggestion]:
         board = Board(history, METHOD, "train")
-        yield from board.full(self._beams[0][0])
-        while self._options.rounds is None or len(self._beams) <= self._options.rounds:
-            left = yield from self._round(history, board, len(self._beams) - 1)
+        if not self._standing.holds(history):
+            del self._beams[1:]
+            self._arms.clear()
+        beams, arms = list(self._beams), dict(self._arms)
+        for beam in beams:
+            yield from board.full(beam[0])
+        while self._options.rounds is None or len(beams) <= self._options.rounds:
+            index = len(beams) - 1
+            left = yield from self._round(history, board, index, beams[index], arms)
             if not left:
                 return
-            self._beams.append(left)
+            if len(self._beams) == len(beams) and _is_settled(history, index):
+                self._beams.append(left)
+                self._standing.note(history)
+            beams.append(left)
             yield from board.full(left[0])
 
-    def _round(self, history: History, board: Board, index: int) -> Course:
-        """The next beam, best first; None while the round waits for outcomes."""
-        beam = self._beams[index]
+    def _round(
+        self, history: History, board: Board, index: int, beam: Sequence[Prompt], arms: dict[int, list[Prompt]]
+    ) -> Course:
+        """The next beam, best first; None while the round waits for outcomes.
+
+        Args:
+            arms: of the rounds before; gets this one's.
+        """
         leader = beam[0]
         minibatch = self._sample(f"minibatch {index}", self._options.minibatch)
-        alive = [p for p in beam if not (board.is_lost(p) and board.missing(p, minibatch))]
+        alive = _able(board, beam, minibatch)
         if (yield from self._evaluations(board, alive, minibatch, leader, {"round": index, "phase": "probe"})):
             return None
-        if index not in self._arms:
-            fresh = self._expanded(history, board, alive, index, minibatch)
+        if index not in arms:
+            known = {p.key for p in (*beam, *(p for before in range(index) for p in arms.get(before, ())))}
+            # Where nobody of the beam can be evaluated any more, others are written from it all the same.
+            fresh = self._expanded(history, board, alive or beam, index, minibatch, known)
             if fresh and self._options.reject_on_errors:
                 errors = self._errors(board, alive, minibatch)[:MOST_SCREENED]
-                usable = [[p for p in one if not board.is_lost(p)] for one in fresh]
+                usable = [_able(board, one, errors) for one in fresh]
                 everyone = [p for one in usable for p in one]
                 if (yield from self._evaluations(board, everyone, errors, leader, {"round": index, "phase": "screen"})):
                     return None
                 fresh = [[one[i] for i in top(_means(board, one, errors), self._options.expansion)] for one in usable]
-            arms = {p.key: p for p in [*alive, *(p for one in fresh for p in one)]}
             if not any(fresh):
                 raise NothingUsable(f"round {index} has no new prompt")
-            self._arms[index] = list(arms.values())
-        return (yield from self._picked(board, index, leader))
+            arms[index] = list({p.key: p for p in [*alive, *(p for one in fresh for p in one)]}.values())
+            if _is_settled(history, index):
+                self._arms[index] = arms[index]
+                self._standing.note(history)
+        return (yield from self._picked(board, index, arms[index], beam))
 
     def _evaluations(
         self, board: Board, prompts: Sequence[Prompt], ids: Sequence[str], leader: Prompt, origin: Mapping[str, Any]
@@ -136,9 +155,18 @@ class Protegi:
     # -- expanding
 
     def _expanded(
-        self, history: History, board: Board, beam: Sequence[Prompt], index: int, minibatch: Sequence[str]
+        self,
+        history: History,
+        board: Board,
+        beam: Sequence[Prompt],
+        index: int,
+        minibatch: Sequence[str],
+        known: set[Any],
     ) -> list[list[Prompt]]:
         """The successors of each of the beam, cut to their number.
+
+        Args:
+            known: candidates of the rounds before, which are not written again.
 
         Raises:
             NeedsReplies: calls that they wait for.
@@ -149,12 +177,12 @@ class Protegi:
             step = f"{METHOD}-{index}/{place}"
             expansion = Expansion(self._problem, self._options, self._rules[name], step, history.seq)
             errors = [board.row(prompt, i) for i in self._errors(board, [prompt], minibatch)]
-            talks.append(expansion.write(prompt.texts[name], [row for row in errors if row is not None]))
-        is_settled = any(
-            t.origin.get("method") == METHOD and t.origin.get("round") == index and t.origin["phase"] != "probe"
-            for t in history.trials
-        )
-        found = converse(talks, Settled(history.replies) if is_settled else history.replies)
+
+            def is_taken(text: str, texts: Texts = prompt.texts) -> bool:
+                return candidate_key({**texts, name: text}) in known
+
+            talks.append(expansion.write(prompt.texts[name], [row for row in errors if row is not None], is_taken))
+        found = converse(talks, Settled(history.replies) if _is_settled(history, index) else history.replies)
         made = []
         for place, (prompt, texts) in enumerate(zip(beam, found, strict=True)):
             fresh = [Prompt({**prompt.texts, name: text}, "a rewrite or paraphrase", index + 1) for text in texts]
@@ -172,9 +200,8 @@ class Protegi:
 
     # -- picking
 
-    def _picked(self, board: Board, index: int, leader: Prompt) -> Course:
-        """The best arms by the bandit, None while a pull waits for outcomes."""
-        arms = self._arms[index]
+    def _picked(self, board: Board, index: int, arms: Sequence[Prompt], beam: Sequence[Prompt]) -> Course:
+        """The best arms by the bandit, None while a pull waits for outcomes; the beam again where no arm was told."""
         order = [int(i) for i in self._rng(f"arms {index}").permutation(len(arms))]
         evaluator, seen, number = self._evaluator(), [set[str]() for _ in arms], 0
 
@@ -185,16 +212,15 @@ class Protegi:
             pull = evaluator.next(number, _stats(board, arms, seen), order, draw)
             if pull is None:
                 break
-            pulled = [arms[i] for i in pull.arms if not (board.is_lost(arms[i]) and board.missing(arms[i], pull.ids))]
+            pulled = _able(board, [arms[i] for i in pull.arms], pull.ids)
             origin = {"round": index, "phase": "pull", "pull": number}
+            leader = next(iter(_best(arms, _stats(board, arms, seen), 1)), beam[0])
             if (yield from self._evaluations(board, pulled, pull.ids, leader, origin)):
                 return None
             for i in pull.arms:
                 seen[i] |= {e for e in pull.ids if not board.missing(arms[i], [e])}
             number += 1
-        stats = _stats(board, arms, seen)
-        tried = np.where(stats.counts > 0, stats.means, -np.inf)
-        return [arms[i] for i in top(tried, self._options.beam) if stats.counts[i] > 0]
+        return _best(arms, _stats(board, arms, seen), self._options.beam) or list(beam)
 
     def _evaluator(self) -> Evaluator:
         options = self._options
@@ -226,6 +252,23 @@ class Settled(Replies):
         if found is not None:
             return found
         return LlmReply(key=request.key, digest=request.digest, snapshot=request.snapshot, failure="empty")
+
+
+def _is_settled(history: History, index: int) -> bool:
+    """Whether a trial stands for what a round wrote, so that it is not written otherwise any more."""
+    ours = (t.origin for t in history.trials if t.origin.get("method") == METHOD and "round" in t.origin)
+    return any(o["round"] > index or (o["round"] == index and o["phase"] != "probe") for o in ours)
+
+
+def _able(board: Board, prompts: Sequence[Prompt], ids: Sequence[str]) -> list[Prompt]:
+    """Those that are or can be evaluated on these examples."""
+    return [p for p in prompts if not (board.is_lost(p) and board.missing(p, ids))]
+
+
+def _best(arms: Sequence[Prompt], stats: Stats, count: int) -> list[Prompt]:
+    """The best by mean of those that were evaluated."""
+    tried = np.where(stats.counts > 0, stats.means, -np.inf)
+    return [arms[i] for i in top(tried, count) if stats.counts[i] > 0]
 
 
 def _means(board: Board, prompts: Sequence[Prompt], ids: Sequence[str]) -> Any:
