@@ -10,6 +10,7 @@ from sqlalchemy import Connection
 
 from . import metrics
 from .domain.llm import LlmReply, LlmRequest, LlmUsage
+from .domain.study import StudyState
 from .profiles import LlmProfile
 from .store import llm as store
 from .store import suggestions as suggestion_store
@@ -40,7 +41,7 @@ class Refused:
 
 @dataclass(frozen=True)
 class Superseded:
-    """Another has taken the study over: this claim calls nothing any more."""
+    """Another has taken the study over, or it is paused or completed: this claim calls nothing any more."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -102,7 +103,7 @@ class Ledger:
 
         def run(work: StudyWork) -> Reserved | LlmReply | Refused | Busy | Superseded:
             state = suggestion_store.state(work.connection, work.id)
-            if state is None or state.token != token:
+            if state is None or state.token != token or work.study.state is not StudyState.ACTIVE:
                 return Superseded()
             known = store.find(work.connection, work.id, request)
             if known is not None and known.state == "done":

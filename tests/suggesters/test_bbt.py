@@ -247,6 +247,12 @@ def test_a_best_needs_a_better_second_metric_too() -> None:
         assert held == best.parameters["z0"]
 
 
+def test_a_second_metric_that_nobody_tells_is_named() -> None:
+    given = Walk(problem(1, 3, dev="accuracy"), separable).go(POPSIZE + 1).given
+    assert "accuracy is not told" in given[-1].reason
+    assert "accuracy" not in given[0].reason
+
+
 @pytest.mark.parametrize(
     ("schedule", "expected"),
     [

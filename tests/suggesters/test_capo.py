@@ -66,12 +66,14 @@ def tell(one: law.Study, number: int) -> None:
 
 def run(of: Problem, trials: int, llm: ScriptedLlm | None = None) -> law.Study:
     one = law.Study(of, llm or ScriptedLlm(writer))
-    suggester = law.make(SPEC, of)
+    suggester, history = law.make(SPEC, of), one.history()
     for _ in range(trials):
-        found = one.ask(suggester, 1)
+        found = one.ask(suggester, 1, history)
         if not found:
             break
-        tell(one, one.start(found[0]))
+        number = one.start(found[0])
+        tell(one, number)
+        history.update([one.trials[number]], seq=one.seq, next_number=number + 1)
     return one
 
 

@@ -96,12 +96,14 @@ def blind(request: LlmRequest) -> list[str]:
 
 def run(of: Problem, trials: int, script: Any = reader) -> law.Study:
     one = law.Study(of, ScriptedLlm(script))
-    suggester = law.make(SPEC, of)
+    suggester, history = law.make(SPEC, of), one.history()
     for _ in range(trials):
-        found = one.ask(suggester, 1)
+        found = one.ask(suggester, 1, history)
         if not found:
             break
-        tell(one, one.start(found[0]))
+        number = one.start(found[0])
+        tell(one, number)
+        history.update([one.trials[number]], seq=one.seq, next_number=number + 1)
     return one
 
 

@@ -130,7 +130,7 @@ class OpenAiServer:
         except (BrokenPipeError, ConnectionResetError):  # the client gave up waiting
             handler.close_connection = True
         finally:
-            call.ended = time.monotonic()
+            call.ended = min(call.ended, time.monotonic())
 
     def _answer(self, call: Call) -> Answer:
         if call.path.endswith("/models"):
@@ -179,6 +179,7 @@ class OpenAiServer:
         for name, value in answer.headers.items():
             handler.send_header(name, value)
         handler.end_headers()
+        call.ended = time.monotonic()  # before the client can know it, so that calls overlap only where they do
         handler.wfile.write(content[: len(content) // 2] if answer.is_cut else content)
         handler.close_connection = handler.close_connection or answer.is_cut
 

@@ -34,7 +34,7 @@ RESTED = frozenset({"timeout", "rate_limited", "server", "unreachable", "not_per
 
 
 class ClaimLost(Exception):
-    """Another dispatcher has taken the study over."""
+    """Another dispatcher has taken the study over, or it is not active any more."""
 
 
 @dataclass
@@ -120,7 +120,7 @@ class Gateway:
             the replies, failures among them.
 
         Raises:
-            ClaimLost: another has taken the study over.
+            ClaimLost: another has taken the study over, or it is not active any more.
             NotFound: the study was deleted meanwhile.
             Unavailable: the database is away.
         """
@@ -149,6 +149,8 @@ class Gateway:
         while True:
             async with self._turn(claim, known, gate):
                 if known.breaker.is_open:
+                    why = f"profile {name!r} rests ({known.breaker.kind})"
+                    await self._ledger.note(claim.study, "llm.unavailable", why)
                     return request.failed(known.breaker.kind)
                 leave = await self._ledger.reserve(claim.study, claim.token, request, known.profile)
                 match leave:

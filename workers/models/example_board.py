@@ -16,7 +16,7 @@ from services.domain.trial import TrialState
 
 from .example_results import ExampleResults, Row, room, sign
 from .merit import is_full
-from .texts import candidate_key, components
+from .texts import candidate_key, text_parameters
 
 LOST = (TrialState.FAILED, TrialState.CANCELLED)
 MOST_FAILURES = 2
@@ -69,8 +69,9 @@ class Board:
         self.left = room(history)
         most = history.spec.limits.max_trials
         self._trials_left = math.inf if most is None else most - len(history.trials)
+        names = [p.name for p in text_parameters(history.spec.space)]
         for trial in sorted(history.trials, key=lambda t: t.told_seq):
-            key = candidate_key(components(history.spec.space, trial.parameters))
+            key = candidate_key({name: trial.parameters[name] for name in names if name in trial.parameters})
             if self._failures[key] >= MOST_FAILURES:
                 continue
             self._results.add(trial, key)

@@ -296,3 +296,34 @@ async def test_what_needs_no_call_is_not_held_up_by_what_does(empty_database: st
         server.script = in_turn("<text>hi</text>")
         server.release()
         assert sorted(t.number for found in await asyncio.gather(*waiting) for t in found) == [1, 2, 3]
+
+
+async def test_a_method_that_never_stops_asking_is_stopped(
+    address: str, server: OpenAiServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("workers.dispatcher.MOST_TALKS", 4)
+    async with talking(address, server) as stage:
+        made = await dispatcher(stage)
+        study_id = await talker(stage, rounds=10_000)
+        assert await stage.ask(study_id, wait_seconds=3) == []
+        failed = await stage.events(study_id, "study.suggester_failed")
+        assert "asked the language model 4 times in a row" in failed[0].data["message"]
+        assert 4 <= len(server.calls) <= 4 * (len(failed) + 1)
+        await made.close()
+
+
+async def test_a_stopped_service_leaves_no_call_open_for_ever(address: str, server: OpenAiServer) -> None:
+    crowd = 4
+    server.script = lambda call: scripts.hang()
+    async with talking(address, server) as stage:
+        made = await dispatcher(stage)
+        studies = [await talker(stage, word=f"w{i}") for i in range(crowd)]
+        asks = [asyncio.create_task(stage.ask(study_id, wait_seconds=1)) for study_id in studies]
+        await until(lambda: len(server.calls) >= crowd)
+        await asyncio.wait_for(made.close(), 20)
+        assert await asyncio.gather(*asks) == [[]] * crowd
+        server.script = scripts.babble
+        await dispatcher(stage)
+        for study_id in studies:
+            assert (await stage.one(study_id)).suggested_by.reason == "from the language model"
+        assert [state for (state,) in await rows(stage, "state")].count("open") == 0

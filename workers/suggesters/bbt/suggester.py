@@ -75,6 +75,8 @@ class Bbt:
         block, closed = self._blocks[place], self._closed(place)
         value = block.row(ledger, closed, self._generation, row)
         reason = f"block {block.name}, round {round_}, step size {block.step_size(ledger, closed):.3g}"
+        if self._options.dev is not None and closed and block.best.dev == -math.inf:
+            reason += f"; nothing is taken over while {self._options.dev} is not told"
         return self._suggestion(self._point(place, value), reason, generation=self._generation, row=row)
 
     def _refining(self, ledger: Ledger) -> Suggestion:

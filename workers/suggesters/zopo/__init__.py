@@ -29,7 +29,7 @@ class ZopoOptions(PoolOptions):
         default=None,
         gt=0,
         le=1e3,
-        description="Step length in each coordinate; 0.01 of the pool's median distance if absent.",
+        description="Step length in each coordinate; if absent, such that a step is half of the pool's median distance.",
     )
     threshold: float = Field(
         default=0.01, gt=0, description="Unsure above this variance: a share of the prior's, or absolute if `faithful`."
