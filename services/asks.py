@@ -246,7 +246,8 @@ class Asks:
             seen = work.progress.seq
             return [self._start(work, suggested(work, s, seen), wish.request, "inline") for s in made]
         buffered = self._from_buffer(work, wish, missing)
-        if len(buffered) < missing and not wish.is_last and not work.progress.exhausted:
+        is_all = work.progress.exhausted or (work.progress.short and (has_some or bool(buffered)))
+        if len(buffered) < missing and not wish.is_last and not is_all:
             return None
         suggestion_store.remove(work.connection, work.id, [b.place for b in buffered])
         work.progress.buffered -= len(buffered)
@@ -254,7 +255,7 @@ class Asks:
         buffered = [b for b in buffered if id(b.suggestion) in fits]
         source = "operation" if wish.is_operation else "buffer"
         trials = [self._start(work, suggested(work, b.suggestion, b.seen_seq), wish.request, source) for b in buffered]
-        if len(trials) < missing and not work.progress.exhausted:
+        if len(trials) < missing and wish.is_last and not work.progress.exhausted:
             trials += self._fall_back(work, wish, missing - len(trials))
         if not trials and not has_some and not work.progress.exhausted:
             return None

@@ -43,6 +43,7 @@ class Claim:
         next_number: of the trial that the first suggestion is for.
         count: suggestions wanted; they replace the whole buffer.
         waiting: how many of them asks wait for.
+        ready: how many are in the buffer and have seen everything.
         blob: saved state, only when `known_seq` is 0.
         replies: of the language model, recorded after `known_seq`.
     """
@@ -59,6 +60,7 @@ class Claim:
     next_number: int
     count: int
     waiting: int = 0
+    ready: int = 0
     blob: Blob | None = None
     replies: tuple[LlmReply, ...] = ()
 
@@ -114,7 +116,8 @@ class Suggesting:
                 seq=work.progress.seq,
                 next_number=work.progress.next_number,
                 count=count,
-                waiting=max(0, min(count, work.progress.demand) - fresh(work.progress)),
+                waiting=min(count, work.progress.demand),
+                ready=fresh(work.progress),
                 blob=None if known or state.blob is None else blobs.loads(state.blob),
                 replies=() if work.progress.llm is None else llm_store.replies_since(work.connection, work.id, known),
             )
@@ -151,6 +154,7 @@ class Suggesting:
             is_over = is_short and ends and (claim.spec.space.is_finite or work.progress.open == 0)
             dry = state.failures + 1 if is_short and not is_over else 0
             state.failures, state.last_error = dry, None
+            work.progress.short = dry > 0
             state.retry_at = work.now + _pause(dry) if dry else None
             if blob is not None:
                 state.blob, state.seq = blobs.dumps(blob), claim.seq

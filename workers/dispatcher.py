@@ -287,12 +287,12 @@ class Dispatcher:
                 return None
 
     async def _ready(self, held: _Held) -> Result | None:
-        """What asks wait for and can have without a call: they need not wait for the others' calls as well."""
+        """What asks wait for and can have without a call, if that is more than is ready: they need not wait for the others' calls."""
         claim = held.claim
         for count in sorted({1, min(claim.waiting, claim.count - 1)}, reverse=True) if claim.waiting else ():
-            if 0 < count < claim.count:
+            if claim.ready < count < claim.count:
                 answer = await self._pool.run(replace(self._job(held), count=count))
-                if isinstance(answer, Result) and answer.suggestions:
+                if isinstance(answer, Result) and len(answer.suggestions) > claim.ready:
                     held.claim = replace(claim, count=len(answer.suggestions))
                     return answer
         return None

@@ -15,6 +15,7 @@ JSON = sa.JSON(none_as_null=True)
 
 def upgrade() -> None:
     op.add_column("study_progress", sa.Column("llm", JSON, nullable=True))
+    op.add_column("study_progress", sa.Column("short", sa.Boolean(), nullable=False, server_default=sa.false()))
     op.create_table(
         "llm_calls",
         sa.Column("study_id", sa.Text(), nullable=False),
@@ -59,4 +60,5 @@ def downgrade() -> None:
     op.drop_table("llm_accounts")
     op.drop_table("llm_calls")
     with op.batch_alter_table("study_progress") as batch:
+        batch.drop_column("short")
         batch.drop_column("llm")

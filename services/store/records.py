@@ -38,6 +38,7 @@ class Progress:
     buffer_seq: int = 0
     wants: bool = False
     exhausted: bool = False
+    short: bool = False
     next_lease_at: datetime | None = None
     infeasible_suspected: dict[str, Any] | None = None
     llm: dict[str, Any] | None = None

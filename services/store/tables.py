@@ -141,6 +141,7 @@ class ProgressRow(Base):
     buffer_seq: Mapped[int]  # what the buffered suggestions have seen
     wants: Mapped[bool]  # the dispatcher has something to do here
     exhausted: Mapped[bool]  # the suggester knows no further point
+    short: Mapped[bool]  # the suggester has no more than what is buffered until something is told
     next_lease_at: Mapped[datetime | None]  # no lease runs out before this
     updated_at: Mapped[datetime]
     infeasible_suspected: Mapped[dict[str, Any] | None]  # trial, evidence and time of the suggester's verdict

@@ -152,7 +152,7 @@ class StudyWork:
     def learned(self) -> None:
         """What suggesters know has changed up to here: suggestions that have not seen it are not fresh any more."""
         self.progress.knowledge_seq = self.progress.seq
-        self.progress.exhausted = False
+        self.progress.exhausted = self.progress.short = False
 
     def set_state(self, state: StudyState, reason: str | None) -> None:
         """Change the study's state."""

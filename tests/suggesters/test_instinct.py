@@ -192,3 +192,22 @@ def test_it_beats_chance_and_is_no_worse_than_the_nearest_text(monkeypatch: pyte
     )
     assert wins >= 9
     assert losses <= 1  # at 9 to 1 the p of a sign test is 0.01
+
+
+def test_a_study_that_comes_from_zopo_keeps_its_pool_and_its_replies() -> None:
+    options = {"exemplars": [{"input": f"film {i}", "output": "good"} for i in range(7)], "n_init": 6}
+    before, after = (
+        law.problem(spec, "prompt", suggester={"name": spec.name, "options": options})
+        for spec in (get("zopo"), INSTINCT)
+    )
+    one, pools = law.Study(before), []
+    for of, spec in ((before, get("zopo")), (after, INSTINCT)):
+        one.problem, suggester = of, law.make(spec, of)
+        for n in range(8):
+            (given,) = one.ask(suggester, 1)
+            one.tell(one.start(given), float(n % 5))
+            assert given.receipt is not None
+            pools.append(given.receipt["pool"]["members"])
+    assert len(one.llm.calls) == 20
+    assert len(set(pools)) == 1
+    assert [t.origin["step"] for t in one.trials.values()][8:] == ["pick"] * 8

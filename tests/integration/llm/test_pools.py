@@ -42,12 +42,12 @@ def test_a_runner_keeps_replies_and_forgets_failures() -> None:
     runner = Runner(get)
     first, second = needs(runner.run(job(beside=2)))
     (again,) = needs(runner.run(job([replied(first)], known_seq=1, seq=2, beside=2)))
-    assert again == second
+    assert (again.key, again.digest) == (second.key, second.digest)
     assert prompt(runner.run(job([second.failed("timeout")], known_seq=2, seq=2, beside=2))) == (
         "edit 1",
         "edited: timeout",
     )
-    assert needs(runner.run(job(known_seq=2, seq=2, beside=2))) == (second,)
+    assert [r.key for r in needs(runner.run(job(known_seq=2, seq=2, beside=2)))] == [second.key]
     found = prompt(runner.run(job([replied(second, "world")], known_seq=2, seq=3, beside=2)))
     assert found == ("1 hello world", "from the language model")
 

@@ -75,3 +75,17 @@ async def test_a_method_that_may_end_does_so_only_when_nothing_is_open(empty_dat
         found = await stage.services.studies.get(ADMIN, study)
         assert found.state is StudyState.COMPLETED
         assert found.state_reason == "every point of the space is told"
+
+
+async def test_an_ask_for_more_gets_at_once_what_there_is(empty_database: str) -> None:
+    async with staged(empty_database, CATALOGUE) as stage:
+        study = await stage.study("parts", parameters=TEXT)
+        ask = asyncio.create_task(stage.ask(study, count=3, wait_seconds=60))
+        async with asyncio.timeout(10):
+            claim = await claimed(stage, study)
+            while claim.count < 3:  # claimed before the ask stood in its row
+                await stage.services.suggesting.release(claim)
+                claim = await claimed(stage, study)
+            assert await stage.services.suggesting.commit(claim, [text("one")], may_end=False)
+            found = await ask
+        assert [trial.parameters for trial in found] == [{"prompt": "one"}]

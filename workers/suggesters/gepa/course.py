@@ -39,6 +39,11 @@ class Iteration:
         full = self.trials.get("full")
         return full is None or (full.state is TrialState.FAILED and self.fulls < MOST_FULLS)
 
+    def is_scored(self, until: int) -> bool:
+        """Whether its candidate was scored in full, or lost for good, by an outcome told up to the `seq` `until`."""
+        full = self.trials.get("full")
+        return full is not None and not full.is_pending and full.told_seq <= until and not self.wants_full
+
     @property
     def origin(self) -> Mapping[str, Any]:
         """What was written on its first trial."""

@@ -52,6 +52,7 @@ class Known:
             self.results.add(trial, self.key(trial))
         self.pool = Pool(history, self)
         self.ledger = iterations(history)
+        self._lines: dict[int, dict[Key, Observation]] = {}
         examples = history.spec.examples
         self.split = "train" if examples is not None and examples.train else "validation"
 
@@ -82,13 +83,47 @@ class Known:
         if "merged" in probe.origin:
             sides = [self._candidate_sum(number, ids, probe.told_seq) for number in probe.origin["merged"][:2]]
             return max(sides), after
-        before = self.results.total(self._parent(iteration, probe), self.split, ids, probe.told_seq)
+        before = self.results.total(self.parent_key(iteration), self.split, ids, probe.told_seq)
         return None if before is None else (before, after)
 
-    def _parent(self, iteration: Iteration, probe: Observation) -> Key:
-        number = probe.origin["parent"]
+    def parent_key(self, iteration: Iteration) -> Key:
+        """What the candidate that an iteration mutates is known by."""
+        number = iteration.origin["parent"]
         trial = iteration.trials.get("parent") or (None if number is None else self._history.get(number))
-        return candidate_key(self._starts[probe.origin["of_start"]]) if trial is None else self.key(trial)
+        return candidate_key(self._starts[iteration.origin["of_start"]]) if trial is None else self.key(trial)
+
+    def accepted_since(self, key: Key, until: int) -> list[Observation]:
+        """The line of accepted children of a candidate whose full evaluations were not told up to the `seq` `until`, as known then.
+
+        Of several children the one with the highest gain goes on, the earliest among equals. With one split for all there is no such
+        line: the full evaluation brings the very results that the next iteration needs.
+        """
+        if self.split == self.pool.split:
+            return []
+        if until not in self._lines:
+            self._lines[until] = self._waiting(until)
+        line: list[Observation] = []
+        while key in self._lines[until] and len(line) < len(self._lines[until]):
+            line.append(self._lines[until][key])
+            key = self.key(line[-1])
+        return line
+
+    def _waiting(self, until: int) -> dict[Key, Observation]:
+        """Of each candidate the best accepted child that waits for its full evaluation."""
+        found: dict[Key, tuple[float, Observation]] = {}
+        for iteration in self.ledger.values():
+            probe = iteration.probe
+            if probe is None or "merged" in probe.origin or probe.is_pending or probe.told_seq > until:
+                continue
+            if iteration.is_scored(until):
+                continue
+            sums = self.sums(iteration, probe)
+            if sums is None or not self.is_accepted(probe, *sums):
+                continue
+            parent, gain = self.parent_key(iteration), sums[1] - sums[0]
+            if parent not in found or gain > found[parent][0]:
+                found[parent] = gain, probe
+        return {parent: probe for parent, (_, probe) in found.items()}
 
     def _candidate_sum(self, number: int, ids: Sequence[str], until: int) -> float:
         candidate = next((c for c in self.pool.at(until) if c.number == number), None)

@@ -24,6 +24,9 @@ from .reflection import Reflection, Shown
 from .tasks import Child, Task, Trial
 
 MOST_TOLD = 20
+import os
+LEAST_OPEN = int(os.environ.get("LO", 1))
+LINE = int(os.environ.get("LINE", 20))
 
 
 @dataclass(frozen=True)
@@ -70,7 +73,8 @@ class Plan:
         self._full = len(self._known.pool.ids)
         self._room = room(history)
         self._index = max(self._known.ledger, default=-1) + 1
-        self._uses = [i.origin.get("parent") for i in self._known.ledger.values() if "merged" not in i.origin]
+        self._uses = [self._known.parent_key(i) for i in self._known.ledger.values() if "merged" not in i.origin]
+        self._open = 0
         self._merged = [i.origin for i in self._known.ledger.values() if "merged" in i.origin]
         self._merged_after = {origin["after"] for origin in self._merged}
         self.keys = self._known.keys()
@@ -78,7 +82,14 @@ class Plan:
 
     def tasks(self, count: int) -> list[Task]:
         """The next ones, up to `count`; fewer when nothing more can be done now."""
-        return list(islice(self._stream, count))
+        found = list(islice(self._stream, count))
+        while len(found) < count and (task := self._opened()) is not None:
+            found.append(task)
+        return found
+
+    def came_to_nothing(self, count: int) -> None:
+        """Note that so many of the iterations that were handed out have no trial: others may take their places."""
+        self._open -= count
 
     def _tasks(self) -> Iterator[Task]:
         for texts in self._starts:
@@ -89,8 +100,6 @@ class Plan:
             task = None if iteration.index in self._closed else self._next(iteration)
             if task is not None:
                 yield task
-        while (task := self._opened()) is not None:
-            yield task
 
     def _takes(self, cost: int) -> bool:
         """Set example evaluations aside if there are enough."""
@@ -111,6 +120,7 @@ class Plan:
         if probe is None:
             return self._after_parent(iteration)
         if probe.is_pending:
+            self._open += 1
             self._takes(self._full)
             return None
         sums = self._known.sums(iteration, probe)
@@ -132,6 +142,7 @@ class Plan:
         ids, until = origin["minibatch"], trial.told_seq
         cost = len(ids) + self._full
         if trial.is_pending:
+            self._open += 1
             self._takes(cost)
             return None
         key = self._known.key(trial)
@@ -139,6 +150,7 @@ class Plan:
             return None
         if not self._takes(cost):
             return None
+        self._open += 1
         return self._child(iteration.index, self._known.texts(trial), origin, until, {}, trial.feedback)
 
     # -- new iterations
@@ -148,13 +160,15 @@ class Plan:
         merger = self._merger()
         if merger is not None:
             return merger
+        if self._open >= self._width():
+            return None
         perfect = waiting = 0
         epoch = self._batches.per_epoch
         while perfect < epoch + 1 and waiting < epoch:
             index, self._index = self._index, self._index + 1
             snapshot = self._snapshot(index)
             pool = self._known.pool.at(snapshot)
-            parent, ids = self._parent(pool, index), self._batches.of(index)
+            parent, ids = self._parent(pool, index, snapshot), self._batches.of(index)
             missing = self._known.results.missing(parent.key, self._known.split, ids, snapshot)
             if missing and self._known.results.is_pending(parent.key, self._known.split, missing):
                 waiting += 1
@@ -165,7 +179,8 @@ class Plan:
             if not self._takes(len(missing) + len(ids) + self._full):
                 return None
             origin = self._origin(index, parent, ids, snapshot) | ({"solved": True} if perfect == epoch else {})
-            self._uses.append(parent.number)
+            self._uses.append(parent.key)
+            self._open += 1
             receipt = {"iteration": index, "pool": len(pool), "front": _front(pool)}
             if not missing:
                 return self._child(index, parent.texts, origin, snapshot, receipt, None)
@@ -180,7 +195,17 @@ class Plan:
         recorded = self._history.replies.snapshot(f"{METHOD}-{index}")
         return self._history.seq if recorded is None else recorded
 
-    def _parent(self, pool: Sequence[Candidate], index: int) -> _Parent:
+    def _width(self) -> float:
+        """How many iterations may be undecided at one time: as many as leave room for a long line of accepted ones."""
+        return max(LEAST_OPEN, self._room // (LINE * (2 * self._batches.size + self._full)))
+
+    def _parent(self, pool: Sequence[Candidate], index: int, snapshot: int) -> _Parent:
+        parent = self._selected(pool, index)
+        for child in self._known.accepted_since(parent.key, snapshot):
+            parent = _Parent(child.number, self._known.texts(child), child.origin["component"])
+        return parent
+
+    def _selected(self, pool: Sequence[Candidate], index: int) -> _Parent:
         if not pool:
             start = index % len(self._starts)
             return _Parent(None, self._starts[start], start=start)
@@ -194,7 +219,7 @@ class Plan:
     def _origin(self, index: int, parent: _Parent, ids: Sequence[str], snapshot: int) -> dict[str, Any]:
         names = list(self._parameters)
         first = names.index(parent.changed) + 1 if parent.changed in names else 0
-        component = names[(first + self._uses.count(parent.number)) % len(names)]
+        component = names[(first + self._uses.count(parent.key)) % len(names)]
         return {
             "method": METHOD, "iteration": index, "parent": parent.number, "component": component,
             "snapshot": snapshot, "minibatch": list(ids),

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Protocol
 
@@ -85,14 +85,23 @@ class Pool:
                 continue
             scores = [self._trials.results.score(key, self.split, i, until, full=True) for i in self.ids]
             if None not in scores:
-                found[key] = _candidate(trial, self._trials.texts(trial), np.array(scores, dtype=float))
-        return found
+                texts = self._trials.texts(trial)
+                found[key] = Candidate(
+                    trial.number, texts, np.array(scores, dtype=float), _made_from(trial), trial.origin.get("component") or ""
+                )  # fmt: skip
+        return {key: replace(c, parents=tuple(self._member(n, found) for n in c.parents)) for key, c in found.items()}
+
+    def _member(self, number: int, found: Mapping[Key, Candidate]) -> int:
+        """The candidate that a trial's text became, whose number is that of its full evaluation; the trial's own if it became none."""
+        trial = self._history.get(number)
+        member = None if trial is None else found.get(self._trials.key(trial))
+        return number if member is None else member.number
 
 
-def _candidate(trial: Observation, texts: Texts, scores: Scores) -> Candidate:
+def _made_from(trial: Observation) -> tuple[int, ...]:
+    """Numbers of the trials whose texts a trial's was made from."""
     origin = trial.origin
-    parents = [*origin.get("merged", ())[:2], *([origin["parent"]] if origin.get("parent") is not None else [])]
-    return Candidate(trial.number, texts, scores, tuple(parents), origin.get("component") or "")
+    return (*origin.get("merged", ())[:2], *([origin["parent"]] if origin.get("parent") is not None else []))
 
 
 def matrix(pool: Sequence[Candidate]) -> Scores:

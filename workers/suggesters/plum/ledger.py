@@ -120,10 +120,13 @@ class Scores:
         self._waiting = [(s, worth.of(s)) for s in reversed(scored(history))]
         self._scale = worth.scale
         self._told: dict[Key, tuple[Member, list[float], bool]] = {}
+        self.leader: Member | None = None
+        """The best of all told."""
 
     def take(self, until: int) -> list[Member]:
         """Take in the outcomes up to a `seq`; their candidates, in the order in which they came."""
         fresh: dict[Key, Member] = {}
+        before = len(self._told)
         while self._waiting and self._waiting[-1][0].trial.told_seq <= until:
             entry, value = self._waiting.pop()
             member = self._members[entry.trial.number]
@@ -132,6 +135,9 @@ class Scores:
                 values.append(value)
             self._told[member.key] = (known, values, is_valid or entry.is_valid)
             fresh[member.key] = known
+        # Only a candidate told again can have fallen behind; else whoever led is compared with the new ones, not all with all.
+        is_again = len(self._told) - before < len(fresh)
+        self.leader = self.best(self.told if is_again else [*filter(None, [self.leader]), *fresh.values()])
         return list(fresh.values())
 
     def member(self, texts: Texts) -> Member:

@@ -70,7 +70,7 @@ def updated(state: State, fresh: Sequence[Member], scores: Scores, options: Plum
     winner = scores.best(fresh)
     is_better = winner is not None and scores.rank(winner) > scores.rank(state.incumbent)
     is_half = options.algorithm == "ga_c" and state.stage == "cross"
-    best = scores.best(scores.told) or state.best
+    best = scores.leader or state.best
     after = replace(
         state, best=best, pool=_pool(state, fresh, winner, scores, options),
         idle=0 if is_better else state.idle if is_half else state.idle + 1,
