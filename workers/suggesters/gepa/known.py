@@ -16,6 +16,21 @@ from .course import Iteration, iterations
 from .pool import Key, Pool, Texts
 
 
+@dataclass(frozen=True)
+class Verdict:
+    """What came of an iteration's probe.
+
+    Attributes:
+        seq: of its outcome.
+        sums: of the parent and of the probe on the minibatch; None without valid results.
+        accepted: whether the candidate earned a full evaluation.
+    """
+
+    seq: int
+    sums: tuple[float, float] | None
+    accepted: bool
+
+
 @dataclass
 class Memo:
     """What never changes once it is known, kept from ask to ask: only to save work.
@@ -23,11 +38,13 @@ class Memo:
     Attributes:
         texts, keys: of trials by number.
         closed: iterations that need nothing more.
+        verdicts: on iterations by index.
     """
 
     texts: dict[int, Texts] = field(default_factory=dict)
     keys: dict[int, Key] = field(default_factory=dict)
     closed: set[int] = field(default_factory=set)
+    verdicts: dict[int, Verdict] = field(default_factory=dict)
 
 
 class Known:
@@ -92,14 +109,31 @@ class Known:
         trial = iteration.trials.get("parent") or (None if number is None else self._history.get(number))
         return candidate_key(self._starts[iteration.origin["of_start"]]) if trial is None else self.key(trial)
 
+    def verdict(self, iteration: Iteration) -> Verdict | None:
+        """What its probe showed; None while that is not told."""
+        probe = iteration.probe
+        if probe is None or probe.is_pending:
+            return None
+        found = self._memo.verdicts.get(iteration.index)
+        if found is None:
+            sums = self.sums(iteration, probe)
+            accepted = sums is not None and self.is_accepted(probe, *sums)
+            found = self._memo.verdicts[iteration.index] = Verdict(probe.told_seq, sums, accepted)
+        return found
+
+    def in_vain(self) -> int:
+        """How many iterations were rejected since one was accepted last, in the order in which the verdicts came."""
+        verdicts = [v for v in map(self.verdict, self.ledger.values()) if v is not None]
+        count = 0
+        for verdict in sorted(verdicts, key=lambda v: v.seq):
+            count = 0 if verdict.accepted else count + 1
+        return count
+
     def accepted_since(self, key: Key, until: int) -> list[Observation]:
         """The line of accepted children of a candidate whose full evaluations were not told up to the `seq` `until`, as known then.
 
-        Of several children the one with the highest gain goes on, the earliest among equals. With one split for all there is no such
-        line: the full evaluation brings the very results that the next iteration needs.
+        Of several children the one with the highest gain goes on, the earliest among equals.
         """
-        if self.split == self.pool.split:
-            return []
         if until not in self._lines:
             self._lines[until] = self._waiting(until)
         line: list[Observation] = []
@@ -112,15 +146,12 @@ class Known:
         """Of each candidate the best accepted child that waits for its full evaluation."""
         found: dict[Key, tuple[float, Observation]] = {}
         for iteration in self.ledger.values():
-            probe = iteration.probe
-            if probe is None or "merged" in probe.origin or probe.is_pending or probe.told_seq > until:
+            verdict, probe = self.verdict(iteration), iteration.probe
+            if verdict is None or verdict.sums is None or probe is None or "merged" in probe.origin:
                 continue
-            if iteration.is_scored(until):
+            if not verdict.accepted or verdict.seq > until or iteration.is_scored(until):
                 continue
-            sums = self.sums(iteration, probe)
-            if sums is None or not self.is_accepted(probe, *sums):
-                continue
-            parent, gain = self.parent_key(iteration), sums[1] - sums[0]
+            parent, gain = self.parent_key(iteration), verdict.sums[1] - verdict.sums[0]
             if parent not in found or gain > found[parent][0]:
                 found[parent] = gain, probe
         return {parent: probe for parent, (_, probe) in found.items()}

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import Any
 
-from services.domain.history import History
+from services.domain.history import History, Observation
 from services.domain.suggester import Problem
 from workers.models.example_results import room
 from workers.models.merit import display, is_full
@@ -26,6 +26,8 @@ from .tasks import Child, Task, Trial
 MOST_TOLD = 20
 import os
 LEAST_OPEN = int(os.environ.get("LO", 1))
+VAIN = int(os.environ.get("VAIN", 1))
+PATIENCE = int(os.environ.get("PAT", 3))
 LINE = int(os.environ.get("LINE", 20))
 
 
@@ -37,6 +39,7 @@ class _Parent:
     texts: Texts
     changed: str = ""
     start: int | None = None
+    is_ahead: bool = False
 
     @property
     def key(self) -> Key:
@@ -120,16 +123,16 @@ class Plan:
         if probe is None:
             return self._after_parent(iteration)
         if probe.is_pending:
-            self._open += 1
+            self._open += self._holds(probe)
             self._takes(self._full)
             return None
-        sums = self._known.sums(iteration, probe)
-        if sums is None or not self._known.is_accepted(probe, *sums) or is_full(probe, self._history.spec):
+        verdict = self._known.verdict(iteration)
+        if verdict is None or verdict.sums is None or not verdict.accepted or is_full(probe, self._history.spec):
             self._closed.add(iteration.index)
             return None
         if not self._takes(self._full):
             return None
-        before, after = sums
+        before, after = verdict.sums
         return Trial(
             self._known.texts(probe), f"iteration {iteration.index}: full, the child beat its parent on the minibatch",
             {**probe.origin, "role": "full", "probe": probe.number},
@@ -142,7 +145,7 @@ class Plan:
         ids, until = origin["minibatch"], trial.told_seq
         cost = len(ids) + self._full
         if trial.is_pending:
-            self._open += 1
+            self._open += self._holds(trial)
             self._takes(cost)
             return None
         key = self._known.key(trial)
@@ -170,7 +173,9 @@ class Plan:
             pool = self._known.pool.at(snapshot)
             parent, ids = self._parent(pool, index, snapshot), self._batches.of(index)
             missing = self._known.results.missing(parent.key, self._known.split, ids, snapshot)
-            if missing and self._known.results.is_pending(parent.key, self._known.split, missing):
+            if missing and not parent.is_ahead and self._known.results.is_pending(
+                parent.key, self._known.split, missing
+            ):
                 waiting += 1
                 continue
             if not missing and perfect < epoch and self._known.skips(parent.key, ids, snapshot):
@@ -197,12 +202,17 @@ class Plan:
 
     def _width(self) -> float:
         """How many iterations may be undecided at one time: as many as leave room for a long line of accepted ones."""
-        return max(LEAST_OPEN, self._room // (LINE * (2 * self._batches.size + self._full)))
+        return max(LEAST_OPEN, self._room // (LINE * (2 * self._batches.size + self._full))) + VAIN * self._known.in_vain()
+
+    def _holds(self, probe: Observation) -> bool:
+        """Whether a running probe keeps others from being opened: no longer once others overtook it, for its worker may be gone."""
+        later = sum(not t.is_pending and t.told_seq > probe.told_seq for t in self._history.trials)
+        return later < PATIENCE
 
     def _parent(self, pool: Sequence[Candidate], index: int, snapshot: int) -> _Parent:
         parent = self._selected(pool, index)
         for child in self._known.accepted_since(parent.key, snapshot):
-            parent = _Parent(child.number, self._known.texts(child), child.origin["component"])
+            parent = _Parent(child.number, self._known.texts(child), child.origin["component"], is_ahead=True)
         return parent
 
     def _selected(self, pool: Sequence[Candidate], index: int) -> _Parent:

@@ -122,6 +122,7 @@ class Scores:
         self._told: dict[Key, tuple[Member, list[float], bool]] = {}
         self.leader: Member | None = None
         """The best of all told."""
+        self._extremes: tuple[float, float] | None = None
 
     def take(self, until: int) -> list[Member]:
         """Take in the outcomes up to a `seq`; their candidates, in the order in which they came."""
@@ -135,10 +136,19 @@ class Scores:
                 values.append(value)
             self._told[member.key] = (known, values, is_valid or entry.is_valid)
             fresh[member.key] = known
-        # Only a candidate told again can have fallen behind; else whoever led is compared with the new ones, not all with all.
-        is_again = len(self._told) - before < len(fresh)
-        self.leader = self.best(self.told if is_again else [*filter(None, [self.leader]), *fresh.values()])
+        # Only a candidate told again can have fallen behind; else the new ones alone are looked at, not all of them each time.
+        if len(self._told) - before < len(fresh):
+            self.leader = self._extremes = None
+            self._look(self.told)
+        else:
+            self._look(list(fresh.values()))
         return list(fresh.values())
+
+    def _look(self, at: Sequence[Member]) -> None:
+        """Who leads and what the extremes are, these taken in."""
+        self.leader = self.best([*filter(None, [self.leader]), *at])
+        worths = [value for is_valid, value in map(self.rank, at) if is_valid] + list(self._extremes or ())
+        self._extremes = (min(worths), max(worths)) if worths else None
 
     def member(self, texts: Texts) -> Member:
         """The candidate of a starting text, as told or yet to be."""
@@ -172,12 +182,8 @@ class Scores:
         (_, one), (is_valid, two) = self.rank(member), self.rank(other)
         if not is_valid:
             return math.inf
-        lowest, highest = self._scale or self._extremes()
+        lowest, highest = self._scale or self._extremes or (0.0, 0.0)
         return on_scale(one, lowest, highest) - on_scale(two, lowest, highest)
-
-    def _extremes(self) -> tuple[float, float]:
-        worths = [value for is_valid, value in map(self.rank, self.told) if is_valid]
-        return min(worths, default=0.0), max(worths, default=0.0)
 
 
 @dataclass(frozen=True)
