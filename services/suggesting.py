@@ -151,7 +151,8 @@ class Suggesting:
             fits = fitting(work, suggestions)
             is_short = len(fits) < claim.count and work.progress.knowledge_seq <= claim.seq
             ends = may_end or len(fits) < len(suggestions)
-            is_over = is_short and ends and (claim.spec.space.is_finite or work.progress.open == 0)
+            is_idle = work.progress.open == 0 and not fits  # else an outcome is on its way that could bring more
+            is_over = is_short and ends and (claim.spec.space.is_finite or is_idle)
             dry = state.failures + 1 if is_short and not is_over else 0
             state.failures, state.last_error = dry, None
             work.progress.short = dry > 0

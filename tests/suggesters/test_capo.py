@@ -17,6 +17,7 @@ from tests.suggesters import law
 from tests.support.builders import study
 from tests.support.scripted_llm import ScriptedLlm, failed
 from workers.models.example_board import Board
+from workers.models.exemplars import Exemplar
 from workers.suggesters.capo import SPEC, CapoOptions
 from workers.suggesters.capo.race import beaten_by, kept, ranked
 from workers.suggesters.capo.search import Capo
@@ -218,6 +219,13 @@ def test_demonstrations_travel_in_the_text_and_never_to_the_model() -> None:
     counts = {t.parameters["prompt"].count("Output: answer") for t in one.trials.values()}
     assert counts == {0, 1, 2, 3}
     assert all("answer" not in content.replace("Answer", "") for c in one.llm.calls for _, content in c.messages)
+
+
+def test_a_demonstration_that_would_break_the_text_is_left_out_alone() -> None:
+    outputs = ("{name}", "x" * 2000, "yes", "no")
+    shown = tuple(Exemplar(input="question", output=output) for output in outputs)
+    nursery = Capo(problem(), CapoOptions(demonstrations=shown))._nursery
+    assert nursery.candidate({"prompt": "Solve the task."}, [0, 2, 1, 3], "").shown == (2, 3)
 
 
 def test_a_longer_prompt_must_be_better_by_the_penalty() -> None:

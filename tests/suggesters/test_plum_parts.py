@@ -6,6 +6,7 @@ import json
 import math
 from collections.abc import Callable
 from typing import Any
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
@@ -21,7 +22,7 @@ from workers.models.chunks import split
 from workers.models.texts import TextRules, text_key
 from workers.suggesters.plum import SPEC, PlumOptions
 from workers.suggesters.plum.edits import Editor, bounds, crossed, harmony, joined, run_of
-from workers.suggesters.plum.ledger import entropy, on_scale
+from workers.suggesters.plum.ledger import Scores, Worth, entropy, on_scale
 from workers.suggesters.plum.search import common_subsequence, common_substring
 
 # -- annealing
@@ -279,3 +280,21 @@ def test_what_cannot_be_served_is_refused(options: dict[str, Any], pointer: str)
     with pytest.raises(Invalid) as error:
         problem(1, **options)
     assert error.value.errors[0].pointer == pointer
+
+
+def test_who_leads_is_known_without_looking_at_all_each_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    rng, one = np.random.default_rng(1), law.Study(problem())
+    for i in range(200):
+        number = one.add({"p": f"text {i % 90 if i < 120 else i}"})
+        one.tell(number, float(rng.integers(9)), TrialState.INFEASIBLE if rng.random() < 0.2 else TrialState.COMPLETED)
+    scores = Scores(one.history(), Worth(one.spec, PlumOptions()))
+    for until in range(0, 240, 5):  # some are told again
+        scores.take(until)
+        assert scores.leader == scores.best(scores.told)
+        worths = [worth for is_valid, worth in map(scores.rank, scores.told) if is_valid]
+        assert scores._extremes == ((min(worths), max(worths)) if worths else None)
+    looked = Mock(side_effect=Scores.rank)
+    monkeypatch.setattr(Scores, "rank", lambda self, member: looked(self, member))
+    for until in range(240, one.seq + 1, 5):
+        scores.take(until)
+    assert looked.call_count < 5 * 80, "five times eighty new ones, not each of them each time"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -14,6 +15,8 @@ from tests.suggesters import law
 from tests.support.builders import study
 from tests.support.scripted_llm import ScriptedLlm, babble, failed
 from workers.models.example_board import Standing
+from workers.models.merit import scored
+from workers.suggesters.beside import Beside
 from workers.suggesters.registry import get
 
 TRAIN, VALIDATION = [f"t{i}" for i in range(24)], [f"v{i}" for i in range(6)]
@@ -178,6 +181,23 @@ def test_a_model_that_says_one_thing_only_has_it_tried_once(name: str) -> None:
         tell(one, one.start(found))
     assert len(texts) > 6, "edits take the place of what is known"
     assert len(one.llm.calls) < 200
+
+
+@METHODS
+def test_beside_numbers_a_broken_constraint_stays_broken(name: str) -> None:
+    """Other values that keep the constraint, found later for the same text, do not change what a race was decided by."""
+    parameters = [
+        {"name": "prompt", "type": "text", "initial": [START]},
+        {"name": "t", "type": "float", "min": 0, "max": 1},
+    ]
+    one = begin(name, ScriptedLlm(), parameters=parameters, constraints=[{"metric": "cost", "max": 1}])
+    suggester = fresh(one)
+    (found,) = one.ask(suggester, 1)
+    one.tell(one.start(found), 0.0, cost=2.0)
+    one.tell(one.start(replace(found, parameters={**found.parameters, "t": 0.5}, origin={"rest": True})), 1.0, cost=0.0)
+    assert isinstance(suggester, Beside)
+    (seen,) = suggester._seen_by_method(one.history(), scored(one.history())).trials
+    assert seen.feasible is False
 
 
 def test_conclusions_stand_until_an_outcome_is_told_anew() -> None:

@@ -66,6 +66,7 @@ def tell(number: int, loss: float, kind: str = "", **fields: Any) -> Step:
 
 TYPES = [p for p in EVERY_TYPE if p["type"] != "text"]
 POINT = {name: value for name, value in EVERY_VALUE.items() if name != "prompt"}
+PROMPT = next(p for p in EVERY_TYPE if p["type"] == "text")
 TWO = [{"metric": "loss"}, {"metric": "size", "goal": "maximize"}]
 ONE_OUTCOME = {"number": 1, "metrics": {"loss": 1.5}}
 
@@ -118,6 +119,35 @@ STORIES: dict[str, list[Step]] = {
         Step("POST", "/studies", study(), "conflict"),
         Step("GET", "/studies/none", kind="not-found"),
         Step("GET", "/studies"),
+    ],
+    "language models": [
+        Step("POST", "/studies", study(llm={"profile": "p"}), "invalid", places=["llm"]),
+        Step(
+            "POST",
+            "/studies",
+            study(parameters=[PROMPT], suggester={"name": "opro"}),
+            "invalid",
+            places=["llm.profile"],
+        ),
+        Step(
+            "POST",
+            "/studies",
+            study(parameters=[PROMPT], suggester={"name": "auto"}, llm={"profile": "nobody", "max_calls": 5}),
+            "invalid",
+            places=["llm.profile"],
+        ),
+        Step(
+            "POST",
+            "/studies",
+            study(parameters=[PROMPT], suggester={"name": "plum"}, llm={"concurrency": 65}),
+            "invalid",
+            places=["llm.concurrency"],
+        ),
+        create(parameters=[PROMPT]),
+        Step("GET", "/suggesters/opro"),
+        Step("GET", "/suggesters/plum"),
+        Step("PATCH", "/studies/s", {"llm": {"profile": "p"}}, "invalid"),
+        Step("GET", "/studies/s"),
     ],
     "a study's life": [
         create(limits={"max_trials": 3, "max_running": 2}, labels={"team": "a"}),

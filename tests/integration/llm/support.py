@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from typing import Any
@@ -73,3 +74,22 @@ async def dump(stage: Stage) -> str:
         )
 
     return await stage.services.transactions.read(read)
+
+
+async def until_recorded(stage: Stage, replies: int) -> None:
+    """Until so many calls are done."""
+    async with asyncio.timeout(60):
+        while [state for (state,) in await rows(stage, "state")].count("done") < replies:  # noqa: ASYNC110
+            await asyncio.sleep(0.05)
+
+
+async def until_counted(stage: Stage, query: str, count: int) -> None:
+    """Until a query finds so many rows."""
+    async with asyncio.timeout(60):
+        while len(await stage.services.transactions.read(lambda c: list(c.exec_driver_sql(query)))) != count:  # noqa: ASYNC110
+            await asyncio.sleep(0.05)
+
+
+async def until_idle(stage: Stage) -> None:
+    """Until no study wants anything."""
+    await until_counted(stage, "select 1 from study_progress where wants", 0)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -26,12 +25,6 @@ from workers.suggesters.registry import specs
 SEEDS = ["Is the review {review} good or bad?", "Judge {review}.", "What does {review} say?", "Good or bad: {review}"]
 PROMPT = {"name": "prompt", "type": "text", "initial": SEEDS, "placeholders": ["{review}"], "max_length": 300}
 METHODS = ["opro", "evoprompt", "directional"]
-
-
-@pytest.fixture
-def server() -> Iterator[OpenAiServer]:
-    with OpenAiServer() as found:
-        yield found
 
 
 @asynccontextmanager

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 from services.domain.trial import Trial, TrialState
-from tests.integration.llm.support import rows, talking, usage
+from tests.integration.llm.support import talking, until_counted, until_idle, until_recorded, usage
 from tests.support import openai_scripts as scripts
 from tests.support.builders import ADMIN, study
 from tests.support.openai_scripts import Answer, in_turn
@@ -21,17 +20,6 @@ from tests.support.stage import Stage, until
 from tests.support.talkative import SOURCE, talkative
 from workers.dispatcher import Dispatcher
 from workers.pools.local_pool import LocalPool
-
-
-@pytest.fixture
-def server() -> Iterator[OpenAiServer]:
-    with OpenAiServer() as found:
-        yield found
-
-
-@pytest.fixture
-def address(tmp_path: Path) -> str:
-    return f"sqlite:///{tmp_path}/asktell.db"
 
 
 async def talker(stage: Stage, llm: dict[str, Any] | None = None, **options: Any) -> str:
@@ -82,25 +70,6 @@ async def test_the_next_proposal_is_made_ahead(address: str, server: OpenAiServe
         await until_idle(stage)
         (second,) = await asyncio.wait_for(stage.ask(study_id, wait_seconds=0), 1.0)
         assert (second.number, second.suggested_by.reason) == (2, "from the language model")
-
-
-async def until_recorded(stage: Stage, replies: int) -> None:
-    """Until so many calls are done."""
-    async with asyncio.timeout(60):
-        while [state for (state,) in await rows(stage, "state")].count("done") < replies:  # noqa: ASYNC110
-            await asyncio.sleep(0.05)
-
-
-async def until_counted(stage: Stage, query: str, count: int) -> None:
-    """Until a query finds so many rows."""
-    async with asyncio.timeout(60):
-        while len(await stage.services.transactions.read(lambda c: list(c.exec_driver_sql(query)))) != count:  # noqa: ASYNC110
-            await asyncio.sleep(0.05)
-
-
-async def until_idle(stage: Stage) -> None:
-    """Until no study wants anything."""
-    await until_counted(stage, "select 1 from study_progress where wants", 0)
 
 
 # -- deaths
@@ -326,4 +295,4 @@ async def test_a_stopped_service_leaves_no_call_open_for_ever(address: str, serv
         await dispatcher(stage)
         for study_id in studies:
             assert (await stage.one(study_id)).suggested_by.reason == "from the language model"
-        assert [state for (state,) in await rows(stage, "state")].count("open") == 0
+        await until_counted(stage, "select 1 from llm_calls where state = 'open'", 0)

@@ -8,7 +8,6 @@ import logging
 import socket
 import threading
 import time
-from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 
@@ -28,12 +27,6 @@ CHAT = LlmRequest(
     key="s-0/0", role="writer", snapshot=1, messages=(("system", "be kind"), ("user", "a b c")), temperature=0.7,
     top_p=0.9, max_tokens=20,
 )  # fmt: skip
-
-
-@pytest.fixture
-def server() -> Iterator[OpenAiServer]:
-    with OpenAiServer() as found:
-        yield found
 
 
 def profile(server: OpenAiServer, **fields: object) -> LlmProfile:

@@ -67,7 +67,7 @@ SPEC = Spec(
     honours=Honours(types=EVERY_TYPE, llm="required", examples=True),
     options=CapoOptions,
     exhausts=True,
-    create=beside(_create),
+    create=beside(_create, credits_best=False),
     resources=Resources(timeout_seconds=60.0),
     refuse=_refuse,
 )

@@ -72,13 +72,18 @@ class Nursery:
         self.rules = {p.name: TextRules(p) for p in text_parameters(problem.space)}
 
     def candidate(self, instructions: Texts, shown: Sequence[int], how: str) -> Candidate:
-        """A candidate with as many of its demonstrations as fit into the text."""
-        left = list(shown)
-        while True:
-            texts = {name: self._rendered(text, left) for name, text in instructions.items()}
-            if not left or all(self.rules[name].fault(text) is None for name, text in texts.items()):
-                return Candidate(dict(instructions), tuple(left), texts, how)
-            left.pop()
+        """A candidate with as many of its demonstrations as fit into the text and leave it valid."""
+        fitting: list[int] = []
+        for i in shown:
+            if self._is_valid(instructions, [*fitting, i]):
+                fitting.append(i)
+        return Candidate(dict(instructions), tuple(fitting), self._texts(instructions, fitting), how)
+
+    def _texts(self, instructions: Texts, shown: Sequence[int]) -> Texts:
+        return {name: self._rendered(text, shown) for name, text in instructions.items()}
+
+    def _is_valid(self, instructions: Texts, shown: Sequence[int]) -> bool:
+        return all(self.rules[name].fault(text) is None for name, text in self._texts(instructions, shown).items())
 
     def _rendered(self, instruction: str, shown: Sequence[int]) -> str:
         pairs = [self._options.demonstrations[i] for i in shown]

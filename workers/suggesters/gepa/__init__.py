@@ -40,6 +40,10 @@ class GepaOptions(Document):
     accept_margin: float = Field(
         default=0.0, ge=0, description="By how much its sum of scores must exceed its parent's, for noisy metrics."
     )
+    open_iterations: int | None = Field(
+        default=None, ge=1, le=1000,
+        description="Undecided at one time; if absent one for each twenty that the limits leave room for, any number without limits.",
+    )  # fmt: skip
     merge: bool = Field(
         default=False, description="Merge candidates of one ancestor; needs two text parameters or more."
     )

@@ -121,14 +121,6 @@ class Known:
             found = self._memo.verdicts[iteration.index] = Verdict(probe.told_seq, sums, accepted)
         return found
 
-    def in_vain(self) -> int:
-        """How many iterations were rejected since one was accepted last, in the order in which the verdicts came."""
-        verdicts = [v for v in map(self.verdict, self.ledger.values()) if v is not None]
-        count = 0
-        for verdict in sorted(verdicts, key=lambda v: v.seq):
-            count = 0 if verdict.accepted else count + 1
-        return count
-
     def accepted_since(self, key: Key, until: int) -> list[Observation]:
         """The line of accepted children of a candidate whose full evaluations were not told up to the `seq` `until`, as known then.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
@@ -16,19 +17,15 @@ from workers.models.texts import candidate_key, text_parameters
 from . import GepaOptions
 from .batches import Batches
 from .course import METHOD, Iteration
-from .front import best_on, select, survivors, weights
+from .front import best_on, select, survivors
 from .known import Known, Memo
 from .merge import FEWEST_EXAMPLES, Triple, mergers
-from .pool import Candidate, Key, Texts, matrix
+from .pool import Candidate, Key, Texts, matrix, shares
 from .reflection import Reflection, Shown
 from .tasks import Child, Task, Trial
 
-MOST_TOLD = 20
-import os
-LEAST_OPEN = int(os.environ.get("LO", 1))
-VAIN = int(os.environ.get("VAIN", 1))
-PATIENCE = int(os.environ.get("PAT", 3))
-LINE = int(os.environ.get("LINE", 20))
+LINE = 20
+MOST_OVERTAKING = 3
 
 
 @dataclass(frozen=True)
@@ -53,7 +50,8 @@ class Plan:
         keys: of the candidates of all trials.
 
     Example evaluations are set aside for all that an open iteration may still need, a full evaluation of its child included: a
-    probe that could not be followed by one would buy nothing.
+    probe that could not be followed by one would buy nothing. Where the limits are tight, few iterations are open at one time: those
+    that start from the same candidates cost as much as iterations in a row, and do not build on each other.
     """
 
     def __init__(
@@ -90,9 +88,9 @@ class Plan:
             found.append(task)
         return found
 
-    def came_to_nothing(self, count: int) -> None:
-        """Note that so many of the iterations that were handed out have no trial: others may take their places."""
-        self._open -= count
+    def came_to_nothing(self) -> None:
+        """Note that a child that was handed out was not written: another iteration may take its place."""
+        self._open -= 1
 
     def _tasks(self) -> Iterator[Task]:
         for texts in self._starts:
@@ -173,8 +171,10 @@ class Plan:
             pool = self._known.pool.at(snapshot)
             parent, ids = self._parent(pool, index, snapshot), self._batches.of(index)
             missing = self._known.results.missing(parent.key, self._known.split, ids, snapshot)
-            if missing and not parent.is_ahead and self._known.results.is_pending(
-                parent.key, self._known.split, missing
+            if (
+                missing
+                and not parent.is_ahead
+                and self._known.results.is_pending(parent.key, self._known.split, missing)
             ):
                 waiting += 1
                 continue
@@ -186,7 +186,7 @@ class Plan:
             origin = self._origin(index, parent, ids, snapshot) | ({"solved": True} if perfect == epoch else {})
             self._uses.append(parent.key)
             self._open += 1
-            receipt = {"iteration": index, "pool": len(pool), "front": _front(pool)}
+            receipt = {"iteration": index, "pool": len(pool), "front": shares(pool)}
             if not missing:
                 return self._child(index, parent.texts, origin, snapshot, receipt, None)
             self._known.results.expect(parent.key, self._known.split, missing)
@@ -201,13 +201,17 @@ class Plan:
         return self._history.seq if recorded is None else recorded
 
     def _width(self) -> float:
-        """How many iterations may be undecided at one time: as many as leave room for a long line of accepted ones."""
-        return max(LEAST_OPEN, self._room // (LINE * (2 * self._batches.size + self._full))) + VAIN * self._known.in_vain()
+        """How many iterations may be undecided at one time: as many as leave room for `LINE` accepted ones, each built on the last."""
+        if self._options.open_iterations is not None:
+            return self._options.open_iterations
+        most = self._history.spec.limits.max_trials
+        trials = math.inf if most is None else (most - len(self._history)) / len(("parent", "child", "full"))
+        return max(1.0, min(trials, self._room / (2 * self._batches.size + self._full)) / LINE)
 
     def _holds(self, probe: Observation) -> bool:
-        """Whether a running probe keeps others from being opened: no longer once others overtook it, for its worker may be gone."""
+        """Whether a running probe counts as undecided; not when so many outcomes overtook it that its worker may be gone."""
         later = sum(not t.is_pending and t.told_seq > probe.told_seq for t in self._history.trials)
-        return later < PATIENCE
+        return later < MOST_OVERTAKING
 
     def _parent(self, pool: Sequence[Candidate], index: int, snapshot: int) -> _Parent:
         parent = self._selected(pool, index)
@@ -286,13 +290,3 @@ class Plan:
         }  # fmt: skip
         reason = f"iteration {index}: merge of trials {first} and {second}, which both grew from trial {ancestor}"
         return Trial(texts, reason, origin, {"split": self._known.pool.split, "ids": ids}, {"iteration": index})
-
-
-def _front(pool: Sequence[Candidate]) -> dict[str, int]:
-    """The survivors by trial number, with the number of examples on which each is best: those with most."""
-    if not pool:
-        return {}
-    scores = matrix(pool)
-    found = weights(best_on(scores), scores.mean(axis=1))
-    ranked = sorted(found, key=lambda i: -found[i])[:MOST_TOLD]
-    return {str(pool[i].number): found[i] for i in sorted(ranked)}

@@ -15,10 +15,11 @@ from workers.models.example_results import ExampleResults, is_valid
 from workers.models.merit import is_full
 from workers.models.texts import candidate_key
 
-from .front import Scores
+from .front import Scores, best_on, weights
 
 Texts = dict[str, str]
 Key = tuple[tuple[str, str], ...]
+MOST_TOLD = 20
 
 
 @dataclass(frozen=True)
@@ -107,3 +108,13 @@ def _made_from(trial: Observation) -> tuple[int, ...]:
 def matrix(pool: Sequence[Candidate]) -> Scores:
     """(c, v) scores."""
     return np.stack([candidate.scores for candidate in pool])
+
+
+def shares(pool: Sequence[Candidate]) -> dict[str, int]:
+    """The survivors by trial number, with the number of examples on which each is best: those with most."""
+    if not pool:
+        return {}
+    scores = matrix(pool)
+    found = weights(best_on(scores), scores.mean(axis=1))
+    ranked = sorted(found, key=lambda i: -found[i])[:MOST_TOLD]
+    return {str(pool[i].number): found[i] for i in sorted(ranked)}

@@ -64,7 +64,7 @@ class Gepa:
             for place, found in made.items():
                 if isinstance(found, Rejected):
                     wasted.append(found)
-                    plan.came_to_nothing(1)
+                    plan.came_to_nothing()
                 else:
                     given[place] = found
             if len(given) == count or not more or len(wasted) >= MOST_WASTED or _is_away(wasted):

@@ -77,7 +77,7 @@ SPEC = Spec(
     honours=Honours(types=EVERY_TYPE, llm="required", examples=True, feedback=True),
     options=ProtegiOptions,
     exhausts=True,
-    create=beside(_create),
+    create=beside(_create, credits_best=False),
     resources=Resources(timeout_seconds=60.0),
     refuse=_refuse,
 )
