@@ -65,7 +65,9 @@ class LlmUsage(Document):
     prompt_tokens: int = 0
     completion_tokens: int = 0
     cost: float = Field(default=0.0, description="In the unit of the profile's prices; 0 where it has none.")
-    estimated: bool = Field(default=False, description="A server did not count its tokens; bytes / 4 stand in.")
+    estimated: bool = Field(
+        default=False, description="A server did not count its tokens, or a call was lost: an estimate stands in."
+    )
 
     @property
     def tokens(self) -> int:

@@ -55,8 +55,8 @@ def data(content: str, label: str = "", most: int = MOST_SHOWN) -> str:
 
 
 def escaped(content: str) -> str:
-    """A told text in which none of our own tags can stand."""
-    return _OURS.sub("&lt;", content)
+    """A told text in which none of our own tags can stand, without what UTF-8 or a database cannot carry."""
+    return _OURS.sub("&lt;", _sendable(content))
 
 
 def shortened(content: str, most: int = MOST_SHOWN) -> str:
@@ -137,7 +137,11 @@ def _tagged(reply: str, tag: str) -> tuple[list[str], str | None]:
 
 def _plain(text: str) -> str:
     """A text out of a reply: our tags unescaped, without what UTF-8 or a database cannot carry."""
-    return _OURS_ESCAPED.sub("<", text).replace("\0", "").encode("utf-8", "ignore").decode().strip()
+    return _sendable(_OURS_ESCAPED.sub("<", text)).strip()
+
+
+def _sendable(text: str) -> str:
+    return text.replace("\0", "").encode("utf-8", "ignore").decode()
 
 
 def _of_json(reply: str, key: str) -> str | None:

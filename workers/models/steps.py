@@ -17,7 +17,7 @@ from services.domain.llm import Talk, converse
 from services.domain.suggester import Problem, Suggestion
 
 from .drafts import TRIES, Attempts, Draft, Rejected, Texts, in_words
-from .merit import Scored, best, scored
+from .merit import Scored, best, is_full, scored
 from .phrases import neighbour
 from .texts import TextRules, candidate_key, known_keys, starting_candidates, tally, text_parameters
 
@@ -82,6 +82,7 @@ class Steps:
         starts: candidates to try first; the starting texts of the parameters if absent.
         closing: share of a step's size that must be told before the next one opens.
         ends_blind: a step that knew no outcome at all ends with the first one.
+        in_full: outcomes on parts of the examples (another method's, before the study was given this one) do not count.
     """
 
     edited = "an edit of the best text"
@@ -96,6 +97,7 @@ class Steps:
         starts: Sequence[Texts] | None = None,
         closing: float = CLOSING_SHARE,
         ends_blind: bool = False,
+        in_full: bool = False,
     ) -> None:
         self.name = name
         self.problem = problem
@@ -105,6 +107,7 @@ class Steps:
         self._starts = starting_candidates(problem.space) if starts is None else list(starts)
         self._closing = closing
         self._ends_blind = ends_blind
+        self._in_full = in_full
 
     def suggest(self, history: History, count: int) -> list[Suggestion]:
         """Up to `count` candidates.
@@ -164,7 +167,7 @@ class Steps:
         index = max(ours, default=0)
         trials = ours.get(index, [])
         step = self._step(history, index, trials)
-        is_blind = self._ends_blind and not step.found and bool(scored(history))
+        is_blind = self._ends_blind and not step.found and bool(self._scored(history, history.seq))
         if is_blind or self._is_closed(trials, 0):
             step, trials = self._step(history, index + 1, ()), []
         return step, sorted({t.origin["slot"] for t in trials})
@@ -181,7 +184,10 @@ class Steps:
         snapshots = [t.origin["snapshot"] for t in trials] + ([recorded] if recorded is not None else [])
         snapshot = min(snapshots, default=history.seq)
         names = self.components()
-        return Step(index, snapshot, tuple(scored(history, snapshot)), names[index % len(names)], name)
+        return Step(index, snapshot, tuple(self._scored(history, snapshot)), names[index % len(names)], name)
+
+    def _scored(self, history: History, until: int) -> list[Scored]:
+        return [s for s in scored(history, until) if not self._in_full or is_full(s.trial, history.spec)]
 
     def _slots(self, history: History, count: int, known: set[Hashable]) -> list[Suggestion]:
         step, taken = self.open_step(history)

@@ -23,7 +23,7 @@ KINDS = {
 }
 """Labels that a client may put before its lines: `[fp] make it shorter`."""
 
-_LABEL = re.compile(r"^\s*\[(r|hp|hn|fp|fn)\]\s*", re.IGNORECASE | re.MULTILINE)
+_LABEL = re.compile(r"^[ \t]*\[(r|hp|hn|fp|fn)\][ \t]*", re.IGNORECASE | re.MULTILINE)
 _CHANGE = re.compile(
     r"\b(more|less|fewer|shorter|longer|larger|smaller|bigger|higher|lower|increase|decrease|reduce|raise|add|remove|drop|replace|use|"
     r"avoid|include|mention|ask|tell|state|should|must|needs?|try|instead|without|don't|do not|stop|keep|change|make|move|"
@@ -39,10 +39,12 @@ class Tried:
     Attributes:
         direction: in words.
         gain: merit of what came of it less the base's.
+        is_told: it is the client's feedback word by word.
     """
 
     direction: str
     gain: float
+    is_told: bool = False
 
 
 @dataclass(frozen=True)
@@ -97,7 +99,9 @@ def _rank(entry: Scored) -> tuple[bool, float]:
 
 def _tried(found: Sequence[Scored], base: Scored) -> tuple[Tried, ...]:
     own = [s for s in found if s.trial.origin.get("base") == base.trial.number and s.trial.origin.get("direction")]
-    return tuple(Tried(str(s.trial.origin["direction"]), s.merit - base.merit) for s in own)
+    return tuple(
+        Tried(str(s.trial.origin["direction"]), s.merit - base.merit, s.trial.origin.get("by") == "feedback") for s in own
+    )
 
 
 def _key(trial: Observation) -> tuple[tuple[str, str], ...]:

@@ -29,7 +29,7 @@ class Directional:
 
     def __init__(self, problem: Problem, options: DirectionalOptions) -> None:
         self._steps = Steps(
-            METHOD, problem, Writer(problem, options), edits=options.fallback == "edit", ends_blind=True
+            METHOD, problem, Writer(problem, options), edits=options.fallback == "edit", ends_blind=True, in_full=True
         )
 
     def suggest(self, history: History, count: int) -> list[Suggestion]:
@@ -181,6 +181,8 @@ class Writer:
         limits = span(step.found, self._problem.spec, self._options.score_range)
         at, gains = display(now.base.merit, *limits), dict[str, list[float]]()
         for tried in now.tried:
+            if tried.is_told and not self._problem.spec.shares_examples:
+                continue  # sharing was withdrawn meanwhile
             gains.setdefault(tried.direction, []).append(tried.gain)
         changes = {d: tuple(display(now.base.merit + g, *limits) - at for g in of) for d, of in gains.items()}
         return [Outcome(d, changes[d], max(of) > 0) for d, of in gains.items()][-MOST_TRIED:]

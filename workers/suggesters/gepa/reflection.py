@@ -110,7 +110,7 @@ def _named(told: str, component: str) -> Any:
         return None
     try:
         found = json.loads(told)
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
     return found.get(component) if isinstance(found, dict) else None
 

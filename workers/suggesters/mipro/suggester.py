@@ -10,6 +10,7 @@ from services.domain.history import History, Observation
 from services.domain.llm import converse
 from services.domain.parameters import TextParameter, TokensParameter
 from services.domain.suggester import Problem, Suggestion
+from workers.models.drafts import NothingUsable
 from workers.models.example_results import room, sign
 from workers.models.phrases import neighbour
 from workers.models.texts import TextRules, starting_candidates, text_key, text_parameters
@@ -159,7 +160,12 @@ class Mipro:
             return [None] * len(places)
         proposer = self._proposer(rows, good, snapshot)
         talks = [proposer.write(name, number, partial(_stands, among=known[name])) for name, number in places]
-        return [text for text, _ in converse(talks, history.replies)]
+        written = converse(talks, history.replies)
+        failures = {why.failure for text, why in written if text is None and why.failure is not None}
+        if failures and self._options.fallback == "none":
+            # The candidates never change afterwards, and a call that failed may be answered later.
+            raise NothingUsable(f"the language model brought no reply ({', '.join(sorted(failures))})")
+        return [text for text, _ in written]
 
     def _starts(self, name: str) -> list[Any]:
         parameter = self._texts[name]

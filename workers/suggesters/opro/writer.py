@@ -39,6 +39,7 @@ class Opro:
             edits=options.fallback == "edit",
             closing=1.0 - options.straggler_fraction,
             ends_blind=True,
+            in_full=options.score_on == "full",
         )
         examples = problem.spec.examples
         self._suggest = steps.suggest
