@@ -34,11 +34,10 @@ check: $(STAMP) ## ruff, mypy --strict, import contracts
 	$(BIN)/mypy services api workers migrations sdk/src
 	$(BIN)/lint-imports --no-cache
 
-# Two at a time; what kills servers and databases, or is a user's whole story, has the machine to itself.
+# Two at a time; a file whose tests share servers and databases stays in one process.
 test: check ## all checks and tests
 	$(BIN)/pytest -n 2 tests/unit tests/suggesters
-	$(BIN)/pytest -n 2 --dist loadfile tests/integration
-	$(BIN)/pytest tests/e2e tests/faults tests/deploy
+	$(BIN)/pytest -n 2 --dist loadfile tests/integration tests/e2e tests/faults tests/deploy
 
 demo: $(STAMP) ## start a server, tune a scikit-learn model with 4 workers, show the best trial, stop
 	$(BIN)/python examples/demo.py

@@ -18,6 +18,7 @@ from .domain.errors import NotActive
 from .domain.trial import AskRequest, TrialState
 from .idempotency import Idempotency, Reply, record, recorded
 from .lifecycle import (
+    NOTHING_MORE,
     expire_leases,
     extend_lease,
     fitting,
@@ -325,4 +326,6 @@ def _why_nothing(work: StudyWork) -> str:
         return f"limits.max_trials of {limits.max_trials} is reached"
     if trials_left(work, in_full=True) == 0:
         return "limits.max_example_evaluations is reached"
+    if not work.spec.space.is_finite:
+        return f"{NOTHING_MORE} now; tell the running trials"
     return "every point of the space is out; tell the running trials"

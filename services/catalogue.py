@@ -92,7 +92,8 @@ class Catalogue:
                 raise Invalid.at(f"/llm/{field}", f"there is no profile {name!r}; {self._known_profiles()}")
         if choice.profile is None:
             if default is None and (use == "required" or choice.encoder is None):
-                message = f"name one: suggester {suggester.name!r} asks a language model; {self._known_profiles()}"
+                what = "name one, suggester" if self._profiles else "suggester"
+                message = f"{what} {suggester.name!r} asks a language model; {self._known_profiles()}"
                 raise Invalid.at("/llm/profile", message)
             choice = choice.model_copy(update={"profile": default})
         return spec.model_copy(update={"llm": choice})
@@ -105,7 +106,7 @@ class Catalogue:
     def is_used_up(self, work: StudyWork) -> bool:
         """Whether the study's inline suggester has no further point; only looked at where that can be."""
         spec = self._specs[work.spec.suggester.name]
-        may_end = spec.exhausts or (work.spec.space.is_finite and not work.spec.is_noisy)
+        may_end = spec.runs_out(work.spec) or (work.spec.space.is_finite and not work.spec.is_noisy)
         return may_end and not self._suggest(work, spec, 1)
 
     def inline(self, work: StudyWork, count: int) -> Sequence[Suggestion]:

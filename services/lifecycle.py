@@ -18,6 +18,7 @@ from .store.unit_of_work import StudyWork
 
 MOST_AHEAD = 32
 USER = "user"
+NOTHING_MORE = "the suggester has nothing more to propose"
 
 
 def require_active(work: StudyWork) -> None:
@@ -241,7 +242,7 @@ def reached_limit(work: StudyWork) -> str | None:
     if progress.open == 0 and progress.exhausted and not progress.buffered:
         if trials_left(work, in_full=True) == 0:
             return f"limits.max_example_evaluations of {limits.max_example_evaluations} is reached"
-        return "every point of the space is told"
+        return "every point of the space is told" if work.spec.space.is_finite else NOTHING_MORE
     return None
 
 

@@ -14,6 +14,7 @@ import numpy as np
 from .beliefs import number_in
 from .domain.calibration import Calibration
 from .domain.codec import to_unit
+from .domain.llm import LlmUsage
 from .domain.study import StudySpec
 from .domain.trial import TrialState
 from .store.finished import FinishedTrial
@@ -170,9 +171,28 @@ def _used_up(facts: Facts) -> Iterator[Found]:
         yield "budget", f"{progress.trials} of {limits.max_trials} trials are made", {"max_trials": limits.max_trials}
     if limits.max_cost is not None and progress.cost >= NEARLY * limits.max_cost:
         yield "budget", f"{progress.cost:g} of a cost of {limits.max_cost:g} is spent", {"max_cost": limits.max_cost}
+    most = limits.max_example_evaluations
+    if most is not None and progress.example_evaluations >= NEARLY * most:
+        message = f"{progress.example_evaluations} of {most} example evaluations are used"
+        yield "budget", message, {"max_example_evaluations": most}
+    yield from _language_model_spent(facts)
     size = facts.spec.space.size
     if progress.exhausted or (size is not None and not facts.spec.is_noisy and progress.trials >= NEARLY * size):
         yield "space_exhausted", "nearly every point of the space is tried", {"points": size}
+
+
+def _language_model_spent(facts: Facts) -> Iterator[Found]:
+    choice = facts.spec.llm
+    if choice is None or facts.progress.llm is None:
+        return
+    usage = LlmUsage.model_validate(facts.progress.llm["usage"])
+    for name, most, spent in (
+        ("max_calls", choice.max_calls, usage.calls),
+        ("max_total_tokens", choice.max_total_tokens, usage.tokens),
+        ("max_cost", choice.max_cost, usage.cost),
+    ):
+        if most is not None and spent >= NEARLY * most:
+            yield "budget", f"{spent:.10g} of llm.{name}, {most:.10g}, are spent", {f"llm.{name}": most}
 
 
 def _overdue(facts: Facts) -> Iterator[Found]:

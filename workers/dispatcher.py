@@ -372,7 +372,7 @@ class Dispatcher:
     def _may_end(self, claim: Claim) -> bool:
         """Whether fewer suggestions than wanted mean that there are no more."""
         spec = self._specs.get(claim.suggester)
-        return claim.spec.space.is_finite or (spec is not None and spec.exhausts)
+        return claim.spec.space.is_finite or (spec is not None and spec.runs_out(claim.spec))
 
     async def _dropped(self, claim: Claim) -> None:
         """Another has taken over, or the study is gone or changed: what is warm here may be of no more use."""

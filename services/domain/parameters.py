@@ -5,7 +5,15 @@ from __future__ import annotations
 import math
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, SerializerFunctionWrapHandler, field_validator, model_serializer, model_validator
+from pydantic import (
+    Field,
+    SerializerFunctionWrapHandler,
+    ValidationError,
+    field_validator,
+    model_serializer,
+    model_validator,
+)
+from pydantic_core import InitErrorDetails, PydanticCustomError
 
 from .document import LARGEST_EXACT_INTEGER, Document, LongText, Name, Scalar, canonical
 
@@ -345,19 +353,31 @@ class TextParameter(_Parameter):
     """A text, such as a prompt: `initial` texts to start from, `placeholders` it must keep."""
 
     type: Literal["text"]
-    initial: Annotated[tuple[LongText, ...], Field(max_length=1000)] = ()
-    max_length: Annotated[int, Field(ge=1, le=1_000_000)] = 10_000
-    task: LongText | None = None
-    placeholders: Annotated[tuple[Annotated[str, Field(min_length=1, max_length=256)], ...], Field(max_length=100)] = ()
+    initial: Annotated[tuple[LongText, ...], Field(max_length=1000)] = Field(
+        default=(), description="Texts to start from; they are tried first."
+    )
+    max_length: Annotated[int, Field(ge=1, le=1_000_000)] = Field(
+        default=10_000, description="In characters, for starting and proposed texts alike."
+    )
+    task: LongText | None = Field(
+        default=None, description="What the text is for, in words: a language model reads it."
+    )
+    placeholders: Annotated[tuple[Annotated[str, Field(min_length=1, max_length=256)], ...], Field(max_length=100)] = (
+        Field(default=(), description="What every text must hold as it stands, such as `{review}`.")
+    )
     default: LongText | None = None
 
     @model_validator(mode="after")
     def _initial_are_values(self) -> Self:
+        problems: list[InitErrorDetails] = []
         for index, text in enumerate(self.initial):
             try:
                 self.accept(text)
             except ValueError as error:
-                raise ValueError(f"initial text {index} {error}") from None
+                problem = PydanticCustomError("value_error", "{why}", {"why": str(error)})
+                problems.append(InitErrorDetails(type=problem, loc=("initial", index), input=text))
+        if problems:
+            raise ValidationError.from_exception_data("initial", problems)
         return self
 
     def accept(self, value: Any) -> str:

@@ -118,8 +118,12 @@ class Limits(Document):
 class ExampleSets(Document):
     """The ids of the examples that trials are scored on; the examples themselves stay with the client."""
 
-    train: Annotated[tuple[ExampleId, ...], Field(max_length=MAX_EXAMPLES)] = ()
-    validation: Annotated[tuple[ExampleId, ...], Field(max_length=MAX_EXAMPLES)] = ()
+    train: Annotated[tuple[ExampleId, ...], Field(max_length=MAX_EXAMPLES)] = Field(
+        default=(), description="What a method learns from."
+    )
+    validation: Annotated[tuple[ExampleId, ...], Field(max_length=MAX_EXAMPLES)] = Field(
+        default=(), description="What decides `best`; the train set does where this is empty."
+    )
 
     @model_validator(mode="after")
     def _no_twins(self) -> Self:
@@ -146,7 +150,10 @@ class StudySpec(Document):
     early_stopping: EarlyStopping = EarlyStopping()
     suggester: SuggesterChoice = SuggesterChoice()
     limits: Limits = Limits()
-    examples: ExampleSets | None = None
+    examples: ExampleSets | None = Field(
+        default=None,
+        description="Trials are scored on these: each names some in `evaluate_on`, its tell brings a row for each.",
+    )
     llm: LlmChoice | None = Field(
         default=None, description="Whether and how the suggester may use a language model of the operator's."
     )
@@ -178,6 +185,11 @@ class StudySpec(Document):
         """
         if self.parameter_constraints and draw(self.space, generator(0, 0, "check")) is None:
             raise Invalid.at("/parameter_constraints", "no point was found that keeps them all")
+        for index, parameter in enumerate(self.parameters):
+            if parameter.type == "text" and not parameter.initial and len(parameter.centre()) > parameter.max_length:
+                raise Invalid.at(f"/parameters/{index}/max_length", "leaves no room for the placeholders")
+        if self.limits.max_example_evaluations is not None and self.examples is None:
+            raise Invalid.at("/limits/max_example_evaluations", "counts examples, and the study declares none")
         if self.early_stopping.rule == "wilcoxon" and self.examples is None and len(self.objectives) > 1:
             raise Invalid.at("/early_stopping/rule", "wilcoxon judges one objective")
 

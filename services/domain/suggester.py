@@ -170,7 +170,7 @@ class Spec:
         honours: what it serves.
         options: pydantic model of its options; its JSON Schema is shown to clients.
         inline: suggestions need no state and under a millisecond: made inside the ask.
-        exhausts: runs out of points also where the space does not.
+        exhausts: runs out of points also where the space does not; a function of the study where that depends on it.
         create: builds the suggester from problem, parsed options and saved state (None, or of an older version, means: start fresh).
         resources: for a pooled one.
         refuse: says what else speaks against a study: a list of (JSON pointer, message).
@@ -182,7 +182,7 @@ class Spec:
     honours: Honours
     options: type[Document] = NoOptions
     inline: bool = False
-    exhausts: bool = False
+    exhausts: bool | Callable[[StudySpec], bool] = False
     create: Callable[[Problem, Any, Blob | None], Suggester]
     resources: Resources = field(default_factory=Resources)
     refuse: Callable[[StudySpec, Any], Sequence[FieldError]] = lambda spec, options: ()
@@ -200,6 +200,10 @@ class Spec:
         except ValidationError as error:
             raise invalid_from(error, "/suggester/options") from None
 
+    def runs_out(self, spec: StudySpec) -> bool:
+        """Whether fewer suggestions than wanted may mean that there are no more also where the space is infinite."""
+        return self.exhausts(spec) if callable(self.exhausts) else self.exhausts
+
     def check(self, spec: StudySpec) -> None:
         """Refuse a study that this suggester would not serve in full.
 
@@ -209,7 +213,9 @@ class Spec:
         options = self.parse_options(spec.suggester.options)
         problems = self._unserved(spec) or list(self.refuse(spec, options))
         if problems:
-            raise Invalid(f"suggester {self.name!r}: {problems[0].message}", errors=problems[:50])
+            who = f"suggester {self.name!r}"
+            first = problems[0].message
+            raise Invalid(first if first.startswith(who) else f"{who}: {first}", errors=problems[:50])
 
     def _unserved(self, spec: StudySpec) -> list[FieldError]:
         honours, who = self.honours, f"suggester {self.name!r}"

@@ -54,7 +54,7 @@ class ExampleResult(Document):
 class EvaluateOn(Document):
     """The examples that a trial is to be scored on."""
 
-    split: Literal["train", "validation"]
+    split: Literal["train", "validation"] = Field(description="The set that `ids` are of.")
     ids: tuple[ExampleId, ...]
 
 
@@ -90,7 +90,10 @@ class Trial(Document):
     lease_expires_at: datetime | None = None
     suggested_by: SuggestedBy
     measurements: tuple[Measurement, ...] = ()
-    evaluate_on: EvaluateOn | None = None
+    evaluate_on: EvaluateOn | None = Field(
+        default=None,
+        description="The examples to score it on, where the study declares some; its tell brings a row for each.",
+    )
     feedback: str | None = None
     examples: tuple[ExampleResult, ...] | None = None
     elapsed_seconds: float | None = None

@@ -120,6 +120,22 @@ def test_feedback_in_the_first_outcomes_asks_for_a_method_that_reads_it() -> Non
     assert after(None) == "opro"
 
 
+@pytest.mark.parametrize(
+    ("fields", "ends"),
+    [
+        ({"parameters": floats(5)}, False),
+        ({"parameters": [TEXT]}, True),
+        ({"parameters": [TEXT], "llm": {"profile": "p"}}, False),
+        ({"parameters": [TEXT], "llm": {"profile": "p", "share_examples": True}}, False),
+        ({"parameters": [TEXT], "llm": {"profile": "p", "share_examples": True}, "examples": IDS}, True),
+    ],
+)
+def test_it_runs_out_where_the_method_for_the_texts_does(fields: dict[str, Any], ends: bool) -> None:
+    spec = study(**fields)
+    assert get("auto").runs_out(spec) is ends
+    assert get(picked(0, **fields)).runs_out(spec) is ends
+
+
 def test_a_language_model_without_a_text_is_refused() -> None:
     from services.domain.errors import Invalid
 

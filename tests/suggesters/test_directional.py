@@ -431,3 +431,18 @@ def test_equal_seeds_give_equal_traces() -> None:
     first = run("booth", 1, listens=True, evaluations=12)
     assert first == run("booth", 1, listens=True, evaluations=12)
     assert first[1] != run("booth", 2, listens=True, evaluations=12)[1]
+
+
+def test_feedback_that_led_once_leaves_no_more_when_sharing_is_withdrawn() -> None:
+    one, suggester = begin()
+    go(one, suggester, [1.0, 0.5, 0.4], "A secret: make it shorter.")
+    one.problem = problem(llm={"profile": "p"})
+    before = len(one.llm.calls)
+    one.ask(law.make(SPEC, one.problem), 1)
+    assert len(one.llm.calls) > before
+    assert "secret" in user(one.llm.calls[before - 1])
+    assert not any("secret" in user(call) for call in one.llm.calls[before:])
+
+
+def test_a_million_characters_of_feedback_are_read_in_no_time() -> None:
+    assert kinds("\n" * 1_000_000 + "  [fp] shorter") == {"fp"}

@@ -144,6 +144,14 @@ def test_feedback_may_be_given_for_each_component() -> None:
     assert '<data of="plan">' in second.messages[1][1]
 
 
+@pytest.mark.parametrize("told", ['{"prompt": ' + "[" * 15_000, '{"prompt": "a \\ud800 and \\u0000 b"}'])
+def test_feedback_that_only_looks_like_json_of_use_stops_nothing(told: str) -> None:
+    (call,) = reflections(client=lambda text, ids: [{"id": i, "score": 0.0, "feedback": told} for i in ids])[:1]
+    call.body["messages"][1]["content"].encode()
+    assert "\0" not in call.messages[1][1]
+    assert len(call.digest) == 64
+
+
 @pytest.mark.parametrize(
     ("reply", "text"),
     [

@@ -8,10 +8,12 @@ import numpy as np
 import pytest
 
 from services.domain.errors import Invalid
+from services.domain.llm import LlmRequest
 from services.domain.trial import TrialState
 from tests.suggesters import law
 from tests.support import combination_task as task
-from tests.support.scripted_llm import ScriptedLlm
+from tests.support.scripted_llm import ScriptedLlm, failed
+from workers.models.drafts import NothingUsable
 from workers.suggesters.mipro.proposals import TIPS
 from workers.suggesters.mipro.schedule import Schedule, preset_trials
 
@@ -167,6 +169,23 @@ def test_what_the_model_failed_to_write_stays_as_it_was_replaced() -> None:
         == task.TEXT["initial"][0]
     )
     assert len(task.chosen(task.played(task.problem(llm=None), asks=4))["prompt"]) == 3
+
+
+def test_without_edits_a_model_that_is_away_is_waited_for_and_freezes_nothing() -> None:
+    of = task.problem(options={"preset": "light", "fallback": "none"}, parameters=[task.TEXT])
+    replies: list[Any] = []
+
+    def script(request: LlmRequest) -> Any:
+        return f"<text>Instruction for {request.key}</text>" if replies else failed(request, "unreachable")
+
+    one, suggester = law.Study(of, ScriptedLlm(script)), law.make(task.SPEC, of)
+    for suggestion in one.ask(suggester, 2):
+        one.tell(one.start(suggestion), 0.5)
+    with pytest.raises(NothingUsable, match="unreachable"):
+        one.ask(suggester, 1)
+    replies.append("it is back")
+    (found,) = one.ask(suggester, 1)
+    assert len(found.origin["candidates"]["prompt"]) == 6
 
 
 def test_a_crash_repeats_no_call() -> None:

@@ -133,15 +133,14 @@ def choose(spec: StudySpec, history: History) -> tuple[str, str]:
 
 def _for_texts(spec: StudySpec, history: History) -> tuple[str, str]:
     """The method for a study with texts: what the client can tell and who may read it decide."""
+    return _text_method(spec, says_why=any(t.feedback for t in history.finished[:FIRST_OUTCOMES]))
+
+
+def _text_method(spec: StudySpec, *, says_why: bool) -> tuple[str, str]:
     asked = spec.llm is not None and spec.llm.profile is not None
-    first = history.finished[:FIRST_OUTCOMES]
     wishes = [
         ("gepa", asked and spec.examples is not None, "outcomes come by example"),
-        (
-            "directional",
-            asked and spec.shares_examples and any(t.feedback for t in first),
-            "the first outcomes say why",
-        ),
+        ("directional", asked and spec.shares_examples and says_why, "the first outcomes say why"),
         ("opro", asked, "a language model is there"),
         ("plum", True, "no language model is there"),
     ]
@@ -186,6 +185,13 @@ def _refuse(spec: StudySpec, _: NoOptions) -> list[FieldError]:
     return []
 
 
+def _exhausts(spec: StudySpec) -> bool:
+    """Where there are texts, whether the method for them runs out: what the outcomes say chooses only between two that do not."""
+    from .registry import get
+
+    return any(p.type == "text" for p in spec.parameters) and get(_text_method(spec, says_why=False)[0]).runs_out(spec)
+
+
 def _create(problem: Problem, _: NoOptions, blob: Blob | None) -> Suggester:
     return Auto(problem, blob)
 
@@ -197,5 +203,6 @@ SPEC = Spec(
     honours=Honours(types=EVERY_TYPE, max_objectives=10, examples=True, feedback=True, llm="preferred"),
     create=_create,
     refuse=_refuse,
+    exhausts=_exhausts,
     resources=Resources(timeout_seconds=120.0),
 )

@@ -38,7 +38,7 @@ class AsyncLoop:
         self._parallel = parallel
         self._catch = catch
         self._wish = wish
-        self._count = Count(most, study.objectives)
+        self._count = Count(most, study.objectives, study.examples)
         self._is_over = False
 
     async def run(self, is_shown: bool) -> None:

@@ -140,6 +140,16 @@ class StudyFields:
         return self.data.get("infeasible_suspected")
 
     @property
+    def examples(self) -> Json | None:
+        """The ids of the examples that trials are scored on, by `train` and `validation`; None where it declares none."""
+        return self.data.get("examples")
+
+    @property
+    def llm(self) -> Json | None:
+        """Its language model: `profile`, budgets, `share_examples`; None where it uses none."""
+        return self.data.get("llm")
+
+    @property
     def llm_usage(self) -> Json | None:
         """What its language model calls have come to: `calls`, tokens, `cost`; None before the first."""
         return self.data.get("llm_usage")

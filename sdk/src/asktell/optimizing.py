@@ -43,11 +43,27 @@ def metrics_of(answer: Any, objectives: list[Json]) -> dict[str, Any]:
     return {objectives[0]["metric"]: answer}
 
 
+def full_set(examples: Json | None) -> tuple[str, int]:
+    """The split of a study's examples that decides its best trial, and how many they are."""
+    split = "validation" if examples and examples.get("validation") else "train"
+    return split, len((examples or {}).get(split) or ())
+
+
+def to_come(study: StudyFields, most: int | None) -> int | None:
+    """How many trials the loop may get: `most`, or what the study's limit leaves, whichever is less; None without either."""
+    limit = study.limits.get("max_trials")
+    if limit is None:
+        return most
+    left = max(0, int(limit) - sum(count for state, count in study.trial_counts.items() if state != "waiting"))
+    return left if most is None else min(most, left)
+
+
 class Count:
     """How many trials were begun, run and ended, and which is best; used by many threads."""
 
-    def __init__(self, most: int | None, objectives: list[Json]) -> None:
+    def __init__(self, most: int | None, objectives: list[Json], examples: Json | None = None) -> None:
         self.most = most
+        self._full = full_set(examples)
         self.begun = self.running = self.ended = self.failed = 0
         self.best: TrialFields | None = None
         self._objective = objectives[0] if len(objectives) == 1 else None
@@ -76,6 +92,11 @@ class Count:
             self.failed += trial.state == "failed"
             if self._objective is None or trial.state != "completed" or trial.feasible is False:
                 return
+            if (
+                trial.evaluate_on is not None
+                and full_set({trial.evaluate_on["split"]: trial.evaluate_on["ids"]}) != self._full
+            ):
+                return  # a score on some of the examples is not to be compared with one on all
             metric = self._objective["metric"]
             beats = is_better(self._objective)
             if self.best is None or beats(trial.metrics[metric], self.best.metrics[metric]):
@@ -112,7 +133,7 @@ def shown(study: StudyFields, count: Count, is_shown: bool) -> Iterator[Callable
         TextColumn("{task.fields[best]}"),
     ]
     with Progress(*columns, console=Console(stderr=True)) as bar:
-        task = bar.add_task(study.name, total=count.most, best="")
+        task = bar.add_task(study.name, total=to_come(study, count.most), best="")
         yield lambda: bar.update(task, completed=count.ended, best=count.text())
 
 
@@ -136,7 +157,7 @@ class Loop:
         self._parallel = parallel
         self._catch = catch
         self._wish = wish
-        self._count = Count(most, study.objectives)
+        self._count = Count(most, study.objectives, study.examples)
         self._is_over = threading.Event()
         self._held: dict[int, Trial] = {}
         self._broke: BaseException | None = None

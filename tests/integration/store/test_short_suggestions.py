@@ -74,7 +74,7 @@ async def test_a_method_that_may_end_does_so_only_when_nothing_is_open(empty_dat
         assert await stage.services.suggesting.commit(await claimed(stage, study), [], may_end=True)
         found = await stage.services.studies.get(ADMIN, study)
         assert found.state is StudyState.COMPLETED
-        assert found.state_reason == "every point of the space is told"
+        assert found.state_reason == "the suggester has nothing more to propose"
 
 
 async def test_an_ask_for_more_gets_at_once_what_there_is(empty_database: str) -> None:
@@ -89,3 +89,20 @@ async def test_an_ask_for_more_gets_at_once_what_there_is(empty_database: str) -
             assert await stage.services.suggesting.commit(claim, [text("one")], may_end=False)
             found = await ask
         assert [trial.parameters for trial in found] == [{"prompt": "one"}]
+
+
+async def test_what_is_on_its_way_may_bring_more_so_nobody_is_sent_away(empty_database: str) -> None:
+    async with staged(empty_database, CATALOGUE) as stage:
+        study = await stage.study("parts", parameters=TEXT)
+        asks = [asyncio.create_task(stage.ask(study, wait_seconds=20)) for _ in range(2)]
+        async with asyncio.timeout(10):
+            claim = await claimed(stage, study)
+            while claim.count < 2:  # claimed before both stood in their rows
+                await stage.services.suggesting.release(claim)
+                claim = await claimed(stage, study)
+            assert await stage.services.suggesting.commit(claim, [text("one")], may_end=True)
+            (first,), left = await asyncio.wait(asks, return_when=asyncio.FIRST_COMPLETED)
+            (trial,) = first.result()
+            await stage.services.tells.tell(ADMIN, study, trial.number, outcome(0.5))
+            assert await stage.services.suggesting.commit(await claimed(stage, study), [text("two")], may_end=True)
+            assert [t.parameters for t in await left.pop()] == [{"prompt": "two"}]

@@ -44,6 +44,41 @@ def test_each_wrong_value_is_named(name: str, value: Any) -> None:
     assert f"/parameters/{name}" in flaws(EVERY_VALUE | {name: value})
 
 
+@pytest.mark.parametrize(
+    ("fields", "flaw"),
+    [
+        ({"initial": ["ok {x}", "lost"], "placeholders": ["{x}"]}, "/parameters/0/initial/1: lost its placeholder {x}"),
+        (
+            {"initial": ["fine", "too long"], "max_length": 5},
+            "/parameters/0/initial/1: has 8 characters, at most 5 are allowed",
+        ),
+        (
+            {"placeholders": ["{abc}", "{d}"], "max_length": 8},
+            "/parameters/0/max_length: leaves no room for the placeholders",
+        ),
+    ],
+)
+def test_what_is_wrong_with_a_text_parameter_is_named(fields: dict[str, Any], flaw: str) -> None:
+    with pytest.raises(Invalid) as error:
+        study(parameters=[{"name": "p", "type": "text", **fields}]).check()
+    assert str(error.value) == flaw
+    assert [f"{e.pointer}: {e.message}" for e in error.value.errors] == [flaw]
+
+
+def test_every_wrong_starting_text_is_named() -> None:
+    with pytest.raises(Invalid) as error:
+        study(parameters=[{"name": "p", "type": "text", "initial": ["a", "{x}", "b"], "placeholders": ["{x}"]}])
+    assert [e.pointer for e in error.value.errors] == ["/parameters/0/initial/0", "/parameters/0/initial/2"]
+
+
+def test_a_limit_on_examples_needs_examples() -> None:
+    limits = {"max_example_evaluations": 10}
+    study(limits=limits, examples={"train": ["a"]}).check()
+    with pytest.raises(Invalid) as error:
+        study(limits=limits).check()
+    assert [e.pointer for e in error.value.errors] == ["/limits/max_example_evaluations"]
+
+
 def test_missing_unknown_and_inactive_values_are_named() -> None:
     without = {k: v for k, v in EVERY_VALUE.items() if k != "lr"}
     assert flaws(without | {"bogus": 1}) == {"/parameters/lr", "/parameters/bogus"}

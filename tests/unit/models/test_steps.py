@@ -383,3 +383,15 @@ def test_display_scores_hold_for_every_sign_and_size() -> None:
     assert span([], low, (0.0, 2.0)) == (-2.0, 0.0)
     assert span([], high, (0.0, 2.0)) == (0.0, 2.0)
     assert span([], high) == (0.0, 0.0)
+
+
+def test_outcomes_on_parts_of_the_examples_do_not_count_where_only_full_ones_do() -> None:
+    of = problem(examples={"validation": ["a", "b", "c", "d"]})
+    one = Study(of, ScriptedLlm(by_key))
+    for value, ids in ((9.0, ["a", "b"]), (1.0, ["a", "b", "c", "d"])):
+        on = {"split": "validation", "ids": ids}
+        one.tell(one.start(Suggestion(parameters={"prompt": f"{START} {value}"}, reason="r", evaluate_on=on)), value)
+    for in_full, known in ((True, [-1.0]), (False, [-9.0, -1.0])):
+        writer = Plain()
+        one.ask(Suggesting(writer, of, in_full=in_full, starts=()), 1)
+        assert writer.knew == {0: known}

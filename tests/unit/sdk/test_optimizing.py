@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from asktell.documents import TrialFields
+from asktell.documents import StudyFields, TrialFields
 from asktell.errors import Invalid
-from asktell.optimizing import Count, metrics_of, takes_trial
+from asktell.optimizing import Count, metrics_of, takes_trial, to_come
 
 LOSS = [{"metric": "loss", "goal": "minimize"}]
 TWO = [*LOSS, {"metric": "speed", "goal": "maximize"}]
@@ -56,6 +56,32 @@ def test_the_bar_shows_the_best_feasible_trial(goal: str, best: int) -> None:
         count.end(ended)
     assert f"(trial {best})" in count.text()
     assert "1 failed" in count.text()
+
+
+@pytest.mark.parametrize(
+    ("examples", "best"),
+    [({"train": ["a", "b"], "validation": ["c"]}, 1), ({"train": ["a", "b"]}, 2), ({"train": ["a"]}, 3)],
+)
+def test_the_bar_compares_scores_on_all_the_examples_that_decide(examples: dict[str, list[str]], best: int) -> None:
+    count = Count(None, [{"metric": "accuracy", "goal": "maximize"}], examples)
+    for ended, split, ids in (
+        (trial(1, accuracy=0.5), "validation", ["c"]),
+        (trial(2, accuracy=0.7), "train", ["a", "b"]),
+        (trial(3, accuracy=0.9), "train", ["a"]),
+    ):
+        ended.data["evaluate_on"] = {"split": split, "ids": ids}
+        count.begin()
+        count.end(ended)
+    assert f"(trial {best})" in count.text()
+
+
+@pytest.mark.parametrize(
+    ("limit", "most", "expected"), [(None, None, None), (None, 9, 9), (12, None, 5), (12, 9, 5), (12, 3, 3), (6, 9, 0)]
+)
+def test_the_bar_ends_where_the_study_does(limit: int | None, most: int | None, expected: int | None) -> None:
+    study = StudyFields()
+    study.data = {"limits": {"max_trials": limit}, "trial_counts": {"waiting": 3, "running": 2, "completed": 5}}
+    assert to_come(study, most) == expected
 
 
 def test_no_more_trials_begin_than_are_wanted() -> None:

@@ -72,6 +72,29 @@ def test_nothing_feasible_and_the_suspicion() -> None:
     assert "nothing_feasible" not in kinds([*broken, trial(9, 1.0)], spec=constrained)
 
 
+@pytest.mark.parametrize(
+    ("llm", "spent"),
+    [
+        ({"max_calls": 10}, {"calls": 9}),
+        ({"max_total_tokens": 100}, {"prompt_tokens": 50, "completion_tokens": 40}),
+        ({"max_cost": 2}, {"cost": 1.9}),
+    ],
+)
+def test_the_budgets_of_the_language_model_are_named(llm: dict[str, Any], spent: dict[str, Any]) -> None:
+    (name, most), *_ = llm.items()
+    assert kinds(falling(30), spec={"llm": llm}, progress={"llm": {"usage": spent}})["budget"] == {f"llm.{name}": most}
+    assert "budget" not in kinds(falling(30), spec={"llm": {name: 2 * most}}, progress={"llm": {"usage": spent}})
+    assert "budget" not in kinds(falling(30), spec={"llm": llm})
+
+
+def test_the_budget_of_examples_is_named() -> None:
+    spec = {"examples": {"train": ["a"]}, "limits": {"max_example_evaluations": 100}}
+    assert kinds(falling(30), spec=spec, progress={"example_evaluations": 90})["budget"] == {
+        "max_example_evaluations": 100
+    }
+    assert "budget" not in kinds(falling(30), spec=spec, progress={"example_evaluations": 89})
+
+
 @pytest.mark.parametrize("state", [TrialState.FAILED, TrialState.INFEASIBLE])
 def test_trials_that_break(state: TrialState) -> None:
     some = [trial(i, state=state) for i in range(31, 46)]

@@ -69,9 +69,9 @@ def test_what_is_not_there_is_named_with_what_is() -> None:
     pointer, message = refused(("a",), "zopo", {"encoder": "nobody"})
     assert pointer == "/llm/encoder"
     pointer, message = refused((), "opro")
-    assert pointer == "/llm/profile" and "ASKTELL_LLM__" in message
+    assert pointer == "/llm/profile" and "ASKTELL_LLM__" in message and "name one" not in message
     pointer, message = refused(("a", "b"), "opro")
-    assert pointer == "/llm/profile" and "a, b" in message
+    assert pointer == "/llm/profile" and "name one" in message and "a, b" in message
 
 
 def test_a_method_without_use_for_one_refuses_it() -> None:

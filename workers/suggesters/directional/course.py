@@ -100,7 +100,8 @@ def _rank(entry: Scored) -> tuple[bool, float]:
 def _tried(found: Sequence[Scored], base: Scored) -> tuple[Tried, ...]:
     own = [s for s in found if s.trial.origin.get("base") == base.trial.number and s.trial.origin.get("direction")]
     return tuple(
-        Tried(str(s.trial.origin["direction"]), s.merit - base.merit, s.trial.origin.get("by") == "feedback") for s in own
+        Tried(str(s.trial.origin["direction"]), s.merit - base.merit, s.trial.origin.get("by") == "feedback")
+        for s in own
     )
 
 

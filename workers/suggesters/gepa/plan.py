@@ -25,6 +25,7 @@ from .reflection import Reflection, Shown
 from .tasks import Child, Task, Trial
 
 LINE = 20
+MOST_SKIPPED = 1000
 MOST_OVERTAKING = 3
 
 
@@ -161,10 +162,10 @@ class Plan:
         merger = self._merger()
         if merger is not None:
             return merger
-        if self._open >= self._width():
+        if self._open + 1 > self._width():
             return None
         perfect = waiting = 0
-        epoch = self._batches.per_epoch
+        epoch = min(self._batches.per_epoch, MOST_SKIPPED)
         while perfect < epoch + 1 and waiting < epoch:
             index, self._index = self._index, self._index + 1
             snapshot = self._snapshot(index)

@@ -57,6 +57,7 @@ class Gepa:
         given: dict[int, Suggestion] = {}
         tasks: list[Task] = []
         wasted: list[Rejected] = []
+        new = 0  # of those; what an earlier ask wasted is read again from the ledger, costs no call, and must not stop this one
         while True:
             more = plan.tasks(count - len(given))
             tasks += more
@@ -64,10 +65,11 @@ class Gepa:
             for place, found in made.items():
                 if isinstance(found, Rejected):
                     wasted.append(found)
+                    new += tasks[place].origin["snapshot"] == history.seq
                     plan.came_to_nothing()
                 else:
                     given[place] = found
-            if len(given) == count or not more or len(wasted) >= MOST_WASTED or _is_away(wasted):
+            if len(given) == count or not more or new >= MOST_WASTED or _is_away(wasted):
                 break
         if wasted and not given:
             raise NothingUsable(_why(wasted))

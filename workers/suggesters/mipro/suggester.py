@@ -161,10 +161,11 @@ class Mipro:
         proposer = self._proposer(rows, good, snapshot)
         talks = [proposer.write(name, number, partial(_stands, among=known[name])) for name, number in places]
         written = converse(talks, history.replies)
-        failures = {why.failure for text, why in written if text is None and why.failure is not None}
-        if failures and self._options.fallback == "none":
-            # The candidates never change afterwards, and a call that failed may be answered later.
-            raise NothingUsable(f"the language model brought no reply ({', '.join(sorted(failures))})")
+        failures = sorted({why.failure for _, why in written if why.failure is not None})
+        has_choice = self._has_carriers or any(text for text, _ in written) or any(len(of) > 1 for of in known.values())
+        if failures and not has_choice and self._options.fallback == "none":
+            # Candidates never change later: a study with nothing to choose from would be over, while the calls may be answered yet.
+            raise NothingUsable(f"the language model brought no reply ({', '.join(failures)})")
         return [text for text, _ in written]
 
     def _starts(self, name: str) -> list[Any]:
