@@ -178,7 +178,8 @@ def _used_up(facts: Facts) -> Iterator[Found]:
     yield from _language_model_spent(facts)
     size = facts.spec.space.size
     if progress.exhausted or (size is not None and not facts.spec.is_noisy and progress.trials >= NEARLY * size):
-        yield "space_exhausted", "nearly every point of the space is tried", {"points": size}
+        message = "nearly every point of the space is tried" if size else "the suggester has nothing more to propose"
+        yield "space_exhausted", message, {"points": size}
 
 
 def _language_model_spent(facts: Facts) -> Iterator[Found]:

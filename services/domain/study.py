@@ -188,8 +188,12 @@ class StudySpec(Document):
         for index, parameter in enumerate(self.parameters):
             if parameter.type == "text" and not parameter.initial and len(parameter.centre()) > parameter.max_length:
                 raise Invalid.at(f"/parameters/{index}/max_length", "leaves no room for the placeholders")
-        if self.limits.max_example_evaluations is not None and self.examples is None:
+        most = self.limits.max_example_evaluations
+        if most is not None and self.examples is None:
             raise Invalid.at("/limits/max_example_evaluations", "counts examples, and the study declares none")
+        if most is not None and self.examples is not None and most < len(self.examples.full()[1]):
+            message = f"one evaluation in full takes {len(self.examples.full()[1])}: nothing could become the best"
+            raise Invalid.at("/limits/max_example_evaluations", message)
         if self.early_stopping.rule == "wilcoxon" and self.examples is None and len(self.objectives) > 1:
             raise Invalid.at("/early_stopping/rule", "wilcoxon judges one objective")
 

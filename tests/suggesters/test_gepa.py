@@ -15,7 +15,7 @@ from services.domain.trial import TrialState
 from tests.suggesters import law
 from tests.support import keyword_task as task
 from tests.support.scripted_llm import failed
-from workers.suggesters.gepa.suggester import NothingUsable
+from workers.models.drafts import NothingUsable
 from workers.suggesters.registry import get
 
 SPEC = get("gepa")

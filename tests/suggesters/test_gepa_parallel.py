@@ -11,9 +11,9 @@ from services.domain.suggester import Problem, Suggester
 from services.domain.trial import TrialState
 from tests.suggesters import law
 from tests.support import keyword_task as task
+from workers.models.drafts import NothingUsable
 from workers.suggesters.gepa import GepaOptions
 from workers.suggesters.gepa.known import Known, Memo
-from workers.suggesters.gepa.suggester import NothingUsable
 from workers.suggesters.registry import get
 
 SPEC = get("gepa")

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import islice
 from typing import Any, Protocol
 
 import numpy as np
@@ -14,6 +15,7 @@ from services.domain.history import History
 from services.domain.suggester import Suggestion
 from services.domain.trial import TrialState
 
+from .drafts import NothingUsable
 from .example_results import ExampleResults, Row, room, sign
 from .merit import is_full
 from .texts import candidate_key, text_parameters
@@ -173,3 +175,18 @@ class Standing:
     def _of(self, history: History) -> int:
         told = (t for t in history.trials if not t.is_pending and t.told_seq <= self._until)
         return hash(frozenset((t.number, t.told_seq) for t in told))
+
+
+def handed_out(tasks: Iterable[Suggestion], count: int) -> list[Suggestion]:
+    """Up to `count` of a course's evaluations.
+
+    Raises:
+        NothingUsable: the course came to a place where nothing could be written, before there was anything to hand out.
+    """
+    given: list[Suggestion] = []
+    try:
+        given.extend(islice(tasks, count))
+    except NothingUsable:
+        if not given:
+            raise
+    return given

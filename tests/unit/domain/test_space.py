@@ -71,11 +71,14 @@ def test_every_wrong_starting_text_is_named() -> None:
     assert [e.pointer for e in error.value.errors] == ["/parameters/0/initial/0", "/parameters/0/initial/2"]
 
 
-def test_a_limit_on_examples_needs_examples() -> None:
-    limits = {"max_example_evaluations": 10}
-    study(limits=limits, examples={"train": ["a"]}).check()
+@pytest.mark.parametrize(
+    "examples", [None, {"train": ["a", "b", "c"]}, {"train": ["a"], "validation": ["b", "c", "d"]}]
+)
+def test_a_limit_on_examples_needs_examples_and_room_for_all_that_decide(examples: dict[str, list[str]] | None) -> None:
+    limits = {"max_example_evaluations": 2}
+    study(limits=limits, examples={"train": ["a", "b", "c"], "validation": ["d", "e"]}).check()
     with pytest.raises(Invalid) as error:
-        study(limits=limits).check()
+        study(limits=limits, examples=examples).check()
     assert [e.pointer for e in error.value.errors] == ["/limits/max_example_evaluations"]
 
 

@@ -13,7 +13,7 @@ from services.domain.history import History
 from services.domain.llm import Talk, converse
 from services.domain.suggester import Blob, Problem, Suggestion
 from workers.models.drafts import NothingUsable, Texts
-from workers.models.example_board import Board, Standing
+from workers.models.example_board import Board, Standing, handed_out
 from workers.models.texts import candidate_key, starting_candidates
 
 from . import CapoOptions
@@ -44,13 +44,7 @@ class Capo:
             NeedsReplies: calls that a new candidate waits for.
             NothingUsable: with `fallback: none`, where the replies bring nothing.
         """
-        given: list[Suggestion] = []
-        try:
-            given.extend(islice(self._tasks(history), count))
-        except NothingUsable:
-            if not given:
-                raise
-        return given
+        return handed_out(self._tasks(history), count)
 
     def state(self) -> Blob | None:
         """None: everything is read from the trials."""

@@ -8,7 +8,7 @@ from typing import Any
 from services.domain.history import History
 from services.domain.llm import Talk, converse
 from services.domain.suggester import Problem, Suggestion
-from workers.models.drafts import Attempts, Draft, Rejected, in_words
+from workers.models.drafts import Attempts, Draft, NothingUsable, Rejected, in_words
 from workers.models.phrases import neighbour
 from workers.models.texts import TextRules, candidate_key, starting_candidates, tally, text_parameters
 
@@ -21,10 +21,6 @@ from .reflection import reader
 from .tasks import Child, Task, Trial
 
 MOST_WASTED = 10
-
-
-class NothingUsable(RuntimeError):
-    """The language model brought no text that could be tried, and no edit may stand in for it."""
 
 
 class Gepa:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -14,7 +13,7 @@ from services.domain.history import History
 from services.domain.llm import LlmReply, LlmRequest, Replies, converse
 from services.domain.suggester import Blob, Problem, Suggestion
 from workers.models.drafts import NothingUsable, Texts
-from workers.models.example_board import Board, Standing
+from workers.models.example_board import Board, Standing, handed_out
 from workers.models.texts import TextRules, candidate_key, starting_candidates, text_parameters
 
 from . import ProtegiOptions
@@ -74,13 +73,7 @@ class Protegi:
             NeedsReplies: calls that an expansion waits for.
             NothingUsable: with `fallback: none`, where the replies bring nothing.
         """
-        given: list[Suggestion] = []
-        try:
-            given.extend(islice(self._tasks(history), count))
-        except NothingUsable:
-            if not given:
-                raise
-        return given
+        return handed_out(self._tasks(history), count)
 
     def state(self) -> Blob | None:
         """None: everything is read from the trials."""
