@@ -246,7 +246,7 @@ def _paid(work: StudyWork, record: store.CallRecord, sign: int = 1) -> LlmUsage:
         failed_calls=usage.failed_calls + sign * (record.failure is not None),
         prompt_tokens=usage.prompt_tokens + sign * record.prompt_tokens,
         completion_tokens=usage.completion_tokens + sign * record.completion_tokens,
-        cost=usage.cost + sign * record.cost,
+        cost=round(usage.cost + sign * record.cost, 12),  # sums of decimal prices, without the noise of binary ones
         estimated=usage.estimated or record.estimated,
     )
     work.progress.llm = (work.progress.llm or {}) | {"usage": after.wire()}

@@ -45,10 +45,10 @@ class ExampleResult(Document):
     """What one example gave under a trial's parameters."""
 
     id: ExampleId
-    score: Finite
-    output: LongText | None = None
-    expected: LongText | None = None
-    feedback: LongText | None = None
+    score: Finite = Field(description="In the direction of the first objective.")
+    output: LongText | None = Field(default=None, description="What the model answered.")
+    expected: LongText | None = Field(default=None, description="What it should have answered.")
+    feedback: LongText | None = Field(default=None, description="Why it scored so, in words.")
 
 
 class EvaluateOn(Document):

@@ -87,6 +87,11 @@ class Attempts(Generic[T]):
         return None, Rejected(tuple(rejected))
 
 
+def counted(number: int, what: str) -> str:
+    """`1 outcome`, `2 outcomes`."""
+    return f"{number} {what}" if number == 1 else f"{number} {what}s"
+
+
 def in_words(why: Rejected) -> str:
     """Why a conversation brought no candidate, for people."""
     return _WORDS.get(why.failure or "", "the language model's replies could not be used")

@@ -132,14 +132,25 @@ class Permutation(Parameter):
 
 @dataclass(frozen=True)
 class Text(Parameter):
-    """A text, such as a prompt: `initial` texts to start from, `task` what it is for, `placeholders` it must keep."""
+    """A text, such as a prompt: `initial` texts to start from, `task` what it is for, `placeholders` it must keep.
+
+    Attributes:
+        initial: one or several.
+        max_length: in characters.
+        placeholders: one or several, such as `{review}`, that every text holds as they stand.
+    """
 
     type = "text"
-    initial: Sequence[str] = ()
+    initial: str | Sequence[str] = ()
     max_length: int | None = None
     task: str | None = None
-    placeholders: Sequence[str] = ()
+    placeholders: str | Sequence[str] = ()
     default: str | None = None
+
+    def document(self, name: str | None = None) -> dict[str, Any]:
+        """As the service reads it; a single text is a list of one."""
+        found = super().document(name)
+        return found | {key: [found[key]] for key in ("initial", "placeholders") if isinstance(found[key], str)}
 
 
 Space = Mapping[str, Parameter | Mapping[str, Any]] | Sequence[Parameter | Mapping[str, Any]]

@@ -40,6 +40,11 @@ def test_what_is_written_is_what_the_service_reads(parameter: asktell.Parameter)
     assert document.items() <= read.model_dump(mode="json").items()
 
 
+def test_a_single_text_is_a_list_of_one() -> None:
+    one = asktell.Text(initial="Say {x}", placeholders="{x}")
+    assert one.document("p") == asktell.Text(initial=["Say {x}"], placeholders=["{x}"]).document("p")
+
+
 def test_no_kind_is_missing() -> None:
     assert {kind.type for kind in KINDS} == set(BY_TYPE)
 

@@ -16,7 +16,7 @@ from services.domain.sampling import draw_any, draw_many, listed
 from services.domain.space import Point
 from services.domain.study import StudySpec
 from services.domain.suggester import Blob, Problem, Suggestion
-from workers.models.drafts import Attempts, Draft, Rejected
+from workers.models.drafts import Attempts, Draft, Rejected, counted
 from workers.models.merit import Scored, merged
 from workers.models.meta_prompt import SYSTEM, Read, data
 from workers.models.meta_prompt import listed as bullets
@@ -177,7 +177,7 @@ class PointWriter:
         point, why = yield from Attempts(ask, read, self._options.attempts).talk(f"{step.name}/{slot}")
         if not point:
             return self._options.left(why, is_known=point is not None)
-        reason = f"written from {len(step.found)} outcomes, sample {slot} of step {step.index}"
+        reason = f"written from {counted(len(step.found), 'outcome')}, sample {slot} of step {step.index}"
         return Draft(point, reason, rejected=why.rejected)
 
     def messages(self, step: Step, halvings: int = 0) -> Messages:

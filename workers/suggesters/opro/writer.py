@@ -10,7 +10,7 @@ from services.domain.llm import LlmReply, LlmRequest, Talk
 from services.domain.suggester import Blob, Problem, Suggestion
 from services.domain.trial import TrialState
 from workers.models import meta_prompt
-from workers.models.drafts import Attempts, Draft, Rejected, Texts
+from workers.models.drafts import Attempts, Draft, Rejected, Texts, counted
 from workers.models.exemplars import Exemplar
 from workers.models.merit import Scored, display, merged, span
 from workers.models.meta_prompt import Read
@@ -100,7 +100,7 @@ class Writer:
         text, why = yield from Attempts(ask, read, self._options.attempts).talk(f"{step.name}/{slot}")
         if not text:
             return self._options.left(why, is_known=text is not None)
-        reason = f"written from {len(step.found)} outcomes, sample {slot} of step {step.index}"
+        reason = f"written from {counted(len(step.found), 'outcome')}, sample {slot} of step {step.index}"
         return Draft({**base, step.component: text}, reason, rejected=why.rejected)
 
     def messages(self, step: Step, halvings: int = 0) -> Messages:
