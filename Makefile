@@ -37,7 +37,7 @@ check: $(STAMP) ## ruff, mypy --strict, import contracts
 # Two at a time; a file whose tests share servers and databases stays in one process.
 test: check ## all checks and tests
 	$(BIN)/pytest -n 2 tests/unit tests/suggesters
-	$(BIN)/pytest -n 2 --dist loadfile tests/integration tests/e2e tests/faults tests/deploy
+	$(BIN)/pytest -n 2 --dist loadfile tests/faults tests/e2e tests/integration tests/deploy
 
 demo: $(STAMP) ## start a server, tune a scikit-learn model with 4 workers, show the best trial, stop
 	$(BIN)/python examples/demo.py

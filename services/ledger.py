@@ -6,7 +6,6 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import structlog
-from sqlalchemy import Connection
 
 from . import metrics
 from .domain.llm import LlmReply, LlmRequest, LlmUsage
@@ -34,9 +33,7 @@ class Busy:
 
 @dataclass(frozen=True)
 class Refused:
-    """A call that a budget does not allow."""
-
-    limit: str
+    """A call that a budget does not allow; an event of the study says which."""
 
 
 @dataclass(frozen=True)
@@ -108,12 +105,11 @@ class Ledger:
             known = store.find(work.connection, work.id, request)
             if known is not None and known.state == "done":
                 return known.answer()
-            usage = self._give_up_lost(work, token)
-            for budget in self._budgets(work, usage, profile):
+            flying = self._in_flight(work, token)
+            for budget in self._budgets(work, flying, profile):
                 if budget.used >= budget.limit:
-                    why = f"{budget.name} of {budget.limit:g} is reached"
-                    _note(work, "llm.budget_reached", why)
-                    return Refused(why)
+                    _note(work, "llm.budget_reached", f"{budget.name} of {budget.limit:g} is reached")
+                    return Refused()
                 if budget.calls and budget.used + budget.flying >= budget.limit:
                     return Busy()
             store.put(work.connection, _opened(work, token, request, profile))
@@ -121,10 +117,9 @@ class Ledger:
 
         return await self._transactions.on_study(study_id, run)
 
-    def _budgets(self, work: StudyWork, usage: LlmUsage, profile: LlmProfile) -> list[_Budget]:
-        """Those that are set."""
-        choice = work.spec.llm
-        ours = store.total(store.in_flight(work.connection, work.id))
+    def _budgets(self, work: StudyWork, ours: store.Spending, profile: LlmProfile) -> list[_Budget]:
+        """Those that are set; `ours` is what the study's calls in flight may come to."""
+        choice, usage = work.spec.llm, _usage(work)
         found: list[tuple[str, float | None, float, float, int]] = []
         if choice is not None:
             found = [
@@ -143,16 +138,18 @@ class Ledger:
             ]
         return [_Budget(n, limit, used, flying, calls) for n, limit, used, flying, calls in found if limit is not None]
 
-    def _give_up_lost(self, work: StudyWork, token: int) -> LlmUsage:
-        """Calls that were open under an older claim died with it: they count as paid."""
-        usage = usage_of(work)
+    def _in_flight(self, work: StudyWork, token: int) -> store.Spending:
+        """What the claim's open calls may come to. Those open under an older claim died with it: they count as paid."""
+        ours = []
         for record in store.in_flight(work.connection, work.id):
-            if record.token < token:
-                record.state, record.failure, record.estimated = "lost", "timeout", True
-                store.put(work.connection, record)
-                usage = _paid(work, record)
-                work.event("llm.lost", key=record.key, role=record.role, profile=record.profile, cost=record.cost)
-        return usage
+            if record.token == token:
+                ours.append(record)
+                continue
+            record.state, record.failure, record.estimated = "lost", "timeout", True
+            store.put(work.connection, record)
+            _paid(work, record)
+            work.event("llm.lost", key=record.key, role=record.role, profile=record.profile, cost=record.cost)
+        return store.total(ours)
 
     async def settle(
         self, study_id: str, token: int, request: LlmRequest, profile: LlmProfile, answered: Answered
@@ -201,30 +198,19 @@ class Ledger:
         """
         await self._transactions.on_study(study_id, lambda work: _note(work, kind, why))
 
-    async def spent(self, project: str, profile: str) -> store.Spending:
-        """What a project has spent on a profile."""
-
-        def run(connection: Connection) -> store.Spending:
-            return store.account(connection, project, profile)
-
-        return await self._transactions.write(run)
-
 
 def most_tokens(request: LlmRequest, profile: LlmProfile) -> tuple[int, int]:
     """The most that a call may come to: prompt and completion tokens. A token has at least a byte; a server that answers one choice at
     a time is shown the prompt once for each."""
     shown = [content for _, content in request.messages] + list(request.texts)
     prompt = sum(len(content.encode()) + MESSAGE_TOKENS for content in shown)
-    return (
-        (prompt, 0)
-        if request.texts
-        else (request.n * prompt, request.n * profile.completion_tokens(request.max_tokens))
-    )
+    if request.texts:
+        return prompt, 0
+    return request.n * prompt, request.n * profile.completion_tokens(request.max_tokens)
 
 
-def usage_of(work: StudyWork) -> LlmUsage:
-    """What the study's calls have come to."""
-    return LlmUsage() if work.progress.llm is None else LlmUsage.model_validate(work.progress.llm["usage"])
+def _usage(work: StudyWork) -> LlmUsage:
+    return work.progress.llm_usage or LlmUsage()
 
 
 def _opened(work: StudyWork, token: int, request: LlmRequest, profile: LlmProfile) -> store.CallRecord:
@@ -236,11 +222,11 @@ def _opened(work: StudyWork, token: int, request: LlmRequest, profile: LlmProfil
     )  # fmt: skip
 
 
-def _paid(work: StudyWork, record: store.CallRecord, sign: int = 1) -> LlmUsage:
+def _paid(work: StudyWork, record: store.CallRecord, sign: int = 1) -> None:
     """Put a call down as paid by its study and its project; with sign -1 take that back."""
     spent = store.Spending(**{name: sign * value for name, value in asdict(store.total([record])).items()})
     store.spend(work.connection, record.project, record.profile, spent)
-    usage = usage_of(work)
+    usage = _usage(work)
     after = LlmUsage(
         calls=usage.calls + sign,
         failed_calls=usage.failed_calls + sign * (record.failure is not None),
@@ -250,7 +236,6 @@ def _paid(work: StudyWork, record: store.CallRecord, sign: int = 1) -> LlmUsage:
         estimated=usage.estimated or record.estimated,
     )
     work.progress.llm = (work.progress.llm or {}) | {"usage": after.wire()}
-    return after
 
 
 def _note(work: StudyWork, kind: str, why: str) -> None:

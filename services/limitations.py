@@ -14,9 +14,9 @@ import numpy as np
 from .beliefs import number_in
 from .domain.calibration import Calibration
 from .domain.codec import to_unit
-from .domain.llm import LlmUsage
 from .domain.study import StudySpec
 from .domain.trial import TrialState
+from .lifecycle import NOTHING_MORE
 from .store.finished import FinishedTrial
 from .store.records import Progress, TrialRecord
 
@@ -178,15 +178,14 @@ def _used_up(facts: Facts) -> Iterator[Found]:
     yield from _language_model_spent(facts)
     size = facts.spec.space.size
     if progress.exhausted or (size is not None and not facts.spec.is_noisy and progress.trials >= NEARLY * size):
-        message = "nearly every point of the space is tried" if size else "the suggester has nothing more to propose"
+        message = "nearly every point of the space is tried" if size else NOTHING_MORE
         yield "space_exhausted", message, {"points": size}
 
 
 def _language_model_spent(facts: Facts) -> Iterator[Found]:
-    choice = facts.spec.llm
-    if choice is None or facts.progress.llm is None:
+    choice, usage = facts.spec.llm, facts.progress.llm_usage
+    if choice is None or usage is None:
         return
-    usage = LlmUsage.model_validate(facts.progress.llm["usage"])
     for name, most, spent in (
         ("max_calls", choice.max_calls, usage.calls),
         ("max_total_tokens", choice.max_total_tokens, usage.tokens),

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import os
 import sys
 import time
 from collections import defaultdict
 from concurrent.futures import ProcessPoolExecutor
+from itertools import product
 from pathlib import Path
 from statistics import mean
 from typing import Any
@@ -107,7 +109,7 @@ def plot(rows: list[Row], path: Path) -> None:
                 continue
             budget = mine[0]["budget"]
             places = range(0, budget + 1, max(1, budget // 60))
-            means = [mean(max((b for s, b in r["curve"] if s <= x), default=0.0) for r in mine) for x in places]
+            means = [mean(max((b for s, b in r["curve"] if s <= x), default=math.nan) for r in mine) for x in places]
             axis.plot(
                 places, means, label=who, color=colours(i % 20), lw=1.6, ls="--" if "(" in who or " " in who else "-"
             )
@@ -148,8 +150,8 @@ def main() -> int:
         from .real import sentiment
 
         with sentiment() as landscape:
-            for who in args.solvers:
-                rows.append(run(who, landscape, 0, args.real_budget))
+            for seed, who in product(range(args.real_seeds), args.solvers):
+                rows.append(run(who, landscape, seed, args.real_budget))
                 print(
                     f"{who:16} {landscape.name:10}    {rows[-1]['at'][-1]:.3f} {rows[-1]['seconds']:6.1f} s",
                     file=sys.stderr,

@@ -11,7 +11,7 @@ import hashlib
 from collections.abc import Generator, Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Annotated, Any, Literal, TypeAlias, TypeVar
+from typing import Annotated, Any, TypeAlias, TypeVar
 
 from pydantic import Field
 
@@ -99,16 +99,6 @@ class LlmRequest:
     top_p: float | None = None
     max_tokens: int | None = None
 
-    @property
-    def kind(self) -> Literal["chat", "embedding"]:
-        """Which endpoint answers it."""
-        return "embedding" if self.texts else "chat"
-
-    @property
-    def step(self) -> str:
-        """The step that the call belongs to."""
-        return self.key.split("/", 1)[0]
-
     @cached_property
     def body(self) -> dict[str, Any]:
         """What is asked, as JSON in the shape of an OpenAI request without the model."""
@@ -151,6 +141,11 @@ class LlmReply:
     failure: str | None = None
 
     @property
+    def step(self) -> str:
+        """The step that the call belongs to."""
+        return self.key.split("/", 1)[0]
+
+    @property
     def text(self) -> str:
         """The first choice, empty without one."""
         return self.texts[0] if self.texts else ""
@@ -180,8 +175,7 @@ class Replies:
                 self._failed[reply.key, reply.digest] = reply
                 continue
             self._found[reply.key, reply.digest] = reply
-            step = reply.key.split("/", 1)[0]
-            self._snapshots[step] = min(self._snapshots.get(step, reply.snapshot), reply.snapshot)
+            self._snapshots[reply.step] = min(self._snapshots.get(reply.step, reply.snapshot), reply.snapshot)
 
     def find(self, request: LlmRequest) -> LlmReply | None:
         """The reply to a request, None if it is not recorded."""
@@ -190,7 +184,7 @@ class Replies:
 
     def snapshot(self, step: str) -> int | None:
         """The `seq` that the step's first call was made from, failed ones of this moment included; None before it."""
-        failed = [r.snapshot for r in self._failed.values() if r.key.split("/", 1)[0] == step]
+        failed = [r.snapshot for r in self._failed.values() if r.step == step]
         return min([*failed, *([self._snapshots[step]] if step in self._snapshots else [])], default=None)
 
     @property

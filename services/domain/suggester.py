@@ -146,7 +146,7 @@ class Honours(Document):
     examples: bool = False
     llm: Literal["none", "optional", "preferred", "required"] = Field(
         default="none",
-        description="Whether it asks a language model; a preferred one is used where the server has one.",
+        description="Whether it asks a language model: preferred where the server has one, optional where the study says so.",
     )
     max_parameters: int | None = None
 

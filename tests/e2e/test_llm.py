@@ -122,7 +122,7 @@ def test_while_the_model_hangs_asks_are_answered_in_time_and_others_go_on(
     operation = api.get(f"/operations/{operations[0]}", params={"wait_seconds": 30}).json()
     (trial,) = operation["trials"] if "trials" in operation else operation["response"]["trials"]
     assert trial["parameters"]["prompt"].startswith("Judge {review}: ")
-    assert trial["suggested_by"]["reason"].startswith("written from 1 outcomes")
+    assert trial["suggested_by"]["reason"].startswith("written from 1 outcome, sample ")
 
 
 @pytest.mark.slow

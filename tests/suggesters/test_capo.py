@@ -138,7 +138,7 @@ def test_a_generation_is_four_crossings_each_mutated_with_plain_requests() -> No
     one = run(problem(), 30)
     founders = {call.key.split("/")[1] for call in one.llm.calls if call.role == "founder"}
     assert len(founders) == 9, "ten in the population, one of them the start"
-    first = [c for c in one.llm.calls if c.step == "capo-1" and c.key.endswith("/0")]
+    first = [c for c in one.llm.calls if c.key.startswith("capo-1/") and c.key.endswith("/0")]
     assert sorted(c.role for c in first) == ["crossover"] * 4 + ["mutation"] * 4
     assert all("t1" not in content for c in one.llm.calls for _, content in c.messages), "no example leaves"
 

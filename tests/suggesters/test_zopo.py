@@ -314,7 +314,7 @@ def test_moments_of_another_encoder_are_dropped() -> None:
     state = {"away": True}
 
     def script(request: LlmRequest) -> Any:
-        if request.kind == "chat":
+        if not request.texts:
             return babble(request)
         if state["away"]:
             return request.failed("server")

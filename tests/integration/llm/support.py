@@ -12,6 +12,7 @@ from sqlalchemy import text
 from services.domain.llm import LlmRequest, LlmUsage
 from services.domain.trial import AskRequest
 from services.profiles import LlmProfile, read_profiles
+from services.store.llm import Spending, account
 from services.suggesting import Claim
 from tests.support.builders import ADMIN, study
 from tests.support.openai_server import OpenAiServer
@@ -50,6 +51,11 @@ async def claimed(stage: Stage, study_id: str, owner: str = "one") -> Claim:
 async def usage(stage: Stage, study_id: str) -> LlmUsage:
     """What a client reads."""
     return (await stage.services.studies.get(ADMIN, study_id)).llm_usage or LlmUsage()
+
+
+async def project_spending(stage: Stage, profile: str = "default") -> Spending:
+    """What the default project has spent on a profile."""
+    return await stage.services.transactions.write(lambda connection: account(connection, "default", profile))
 
 
 def request(key: str = "s-0/0", content: str = "write", **fields: Any) -> LlmRequest:

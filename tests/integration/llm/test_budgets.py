@@ -11,7 +11,7 @@ import pytest
 from services.ledger import most_tokens
 from services.profiles import read_profiles
 from services.store.llm import Spending
-from tests.integration.llm.support import claimed, request, talker, talking, usage
+from tests.integration.llm.support import claimed, project_spending, request, talker, talking, usage
 from tests.support.openai_scripts import Answer, Call, Given
 from tests.support.openai_server import OpenAiServer
 from tests.support.stage import Stage
@@ -104,7 +104,7 @@ async def test_budgets_are_exceeded_by_one_call_at_most(empty_database: str, see
                 found = spent(stage, name, [call for call in server.calls if f"s{name[1:]}-" in call.shown])
                 check("project_max_tokens", profile.project_max_tokens, [s.tokens for s in found])
                 check("project_max_cost", profile.project_max_cost, [s.cost for s in found])
-                account = await stage.services.ledger.spent("default", name)
+                account = await project_spending(stage, name)
                 assert (account.calls, account.tokens) == (len(found), sum(s.tokens for s in found))
             # What is left of a budget is used: nobody is refused while there is more than a call's worth.
             for (_, choice), failed in zip(choices, failures, strict=True):

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from services.domain.trial import Trial, TrialState
-from tests.integration.llm.support import talking, until_counted, until_idle, until_recorded, usage
+from tests.integration.llm.support import project_spending, talking, until_counted, until_idle, until_recorded, usage
 from tests.support import openai_scripts as scripts
 from tests.support.builders import ADMIN, study
 from tests.support.openai_scripts import Answer, in_turn
@@ -194,7 +194,7 @@ async def test_a_study_deleted_in_mid_call_disturbs_nobody_and_is_paid(address: 
         server.release()
         await until(lambda: doomed not in made.serving)
         assert await made.is_alive()
-        account = await stage.services.ledger.spent("default", "default")
+        account = await project_spending(stage)
         assert account.tokens > 2000  # the doomed call at its most, beside a few words
 
 

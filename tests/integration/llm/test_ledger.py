@@ -12,7 +12,7 @@ from services.domain.errors import NotFound
 from services.domain.llm import LlmReply
 from services.ledger import Answered, Busy, Refused, Reserved, Superseded, most_tokens
 from services.store.llm import Spending
-from tests.integration.llm.support import claimed, request, rows, talker, talking, usage
+from tests.integration.llm.support import claimed, project_spending, request, rows, talker, talking, usage
 from tests.support.builders import ADMIN
 from tests.support.stage import Stage
 
@@ -66,7 +66,7 @@ async def test_a_failure_is_counted_and_told_and_may_be_called_again(stage: Stag
     assert (await claimed(stage, study)).replies == ()
     told = [(e.data["failure"], e.data["detail"]) for e in await stage.events(study, "llm.failed")]
     assert told == [("empty", "nothing")] * 2
-    assert await ledger.spent("default", "default") == Spending(2, 14, 14.0)
+    assert await project_spending(stage) == Spending(2, 14, 14.0)
 
 
 async def test_replies_with_any_text_come_back_as_they_were(stage: Stage) -> None:
@@ -148,7 +148,7 @@ async def test_a_call_that_nobody_waits_for_any_more_counts_as_paid_at_its_most(
     assert [e.data["key"] for e in await stage.events(study, "llm.lost")] == ["a"]
     await ledger.settle(study, claim.token, request("a"), profile, ANSWER)
     assert (await usage(stage, study)).calls == 2
-    assert (await ledger.spent("default", "default")).calls == 2
+    assert (await project_spending(stage)).calls == 2
 
 
 async def test_a_lost_call_that_is_answered_after_all_is_put_right(stage: Stage) -> None:
@@ -162,7 +162,7 @@ async def test_a_lost_call_that_is_answered_after_all_is_put_right(stage: Stage)
     assert (await ledger.settle(study, slow.token, request("a"), profile, ANSWER)).text == "hello"
     found = await usage(stage, study)
     assert (found.calls, found.failed_calls, found.tokens) == (1, 0, 10)
-    account = await ledger.spent("default", "default")
+    account = await project_spending(stage)
     assert (account.calls, account.tokens) == (1, 10)
     assert found.cost == pytest.approx(13) and account.cost == pytest.approx(13)
     assert [r.key for r in (await claimed(stage, study)).replies] == ["a"]
@@ -206,7 +206,7 @@ async def test_a_projects_budget_is_shared_by_its_studies_and_outlives_them(empt
             assert await ledger.reserve(study, claim.token, request(), profile) == Reserved()
             await ledger.settle(study, claim.token, request(), profile, ANSWER)
             await stage.services.studies.delete(ADMIN, study)
-            assert (await ledger.spent("default", "default")).tokens == 20 - left
+            assert (await project_spending(stage)).tokens == 20 - left
         study = await talker(stage)
         claim = await claimed(stage, study)
         assert isinstance(await ledger.reserve(study, claim.token, request(), profile), Refused)
@@ -272,9 +272,7 @@ async def test_a_study_deleted_in_mid_call_is_paid_by_its_project(stage: Stage) 
     with pytest.raises(NotFound):
         await ledger.settle(study, claim.token, request(), profile, ANSWER)
     prompt, completion = most_tokens(request(), profile)
-    assert await ledger.spent("default", "default") == Spending(
-        1, prompt + completion, profile.cost(prompt, completion)
-    )
+    assert await project_spending(stage) == Spending(1, prompt + completion, profile.cost(prompt, completion))
     assert await rows(stage) == []
 
 
@@ -289,5 +287,5 @@ async def test_accounts_add_up_when_many_studies_pay_at_one_time(stage: Stage) -
         await asyncio.gather(*(ledger.settle(study, claim.token, request(key), profile, ANSWER) for key in keys))
 
     await asyncio.gather(*(pay(study) for study in studies))
-    assert await ledger.spent("default", "default") == Spending(60, 600, 60 * 13.0)
+    assert await project_spending(stage) == Spending(60, 600, 60 * 13.0)
     assert [(await usage(stage, study)).calls for study in studies] == [5] * 12

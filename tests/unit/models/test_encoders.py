@@ -146,7 +146,8 @@ def packed(request: LlmRequest, rows: list[list[float]]) -> LlmReply:
 
 def test_an_endpoints_vectors_come_in_order_at_unit_length_and_each_text_is_sent_once() -> None:
     def answer(request: LlmRequest) -> LlmReply:
-        assert request.kind == "embedding"
+        assert request.texts
+        assert not request.messages
         assert request.role == "encoder"
         return packed(
             request, [[3.0 * len(text), 4.0 * len(text)] if text != "none" else [0.0, 0.0] for text in request.texts]

@@ -304,7 +304,7 @@ class Endpoint:
         self.failure: str | None = None
 
     def __call__(self, request: LlmRequest) -> Any:
-        if request.kind == "chat":
+        if not request.texts:
             return babble(request)
         if self.failure:
             return failed(request, self.failure)

@@ -113,7 +113,7 @@ class Nursery:
         found: Texts | Rejected | None
         found = yield from self._asked("founder", f"{step}/{slot}/{name}", asked, name, source, snapshot, is_taken)
         if isinstance(found, Rejected):
-            found = self._edited(step, slot, name, source, is_taken, found)
+            found = self._edited(step, slot, name, source, is_taken)
         if found is None:
             return None
         rng = self._problem.generator(slot, f"{step} demonstrations")
@@ -144,7 +144,7 @@ class Nursery:
                 "mutation", f"{step}/{slot}/mutate", asked, name, first.instructions, snapshot, is_taken
             )
         if isinstance(found, Rejected):
-            found = self._edited(step, slot, name, first.instructions, is_taken, found)
+            found = self._edited(step, slot, name, first.instructions, is_taken)
             how = "an edit of a parent: the language model wrote nothing that could be used"
         if found is None:
             return None
@@ -179,7 +179,7 @@ class Nursery:
         text, why = yield from Attempts(ask, accepting(self.rules[name], taken)).talk(key)
         return why if text is None else {**base, name: text}
 
-    def _edited(self, step: str, slot: int, name: str, texts: Texts, is_taken: Taken, why: Rejected) -> Texts | None:
+    def _edited(self, step: str, slot: int, name: str, texts: Texts, is_taken: Taken) -> Texts | None:
         if self._options.fallback == "none":
             return None
         rng = self._problem.generator(slot, f"{step} edit")
