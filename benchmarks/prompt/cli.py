@@ -131,9 +131,10 @@ def main() -> int:
     parser.add_argument("--solvers", nargs="*", default=[*OURS, *peers.PEERS])
     parser.add_argument("--jobs", type=int, default=2)
     parser.add_argument(
-        "--real", action="store_true", help="also on a real local model, with --real-budget and one seed"
+        "--real", action="store_true", help="also on a real local model, which make demo-prompt installs"
     )
     parser.add_argument("--real-budget", type=int, default=200)
+    parser.add_argument("--real-seeds", type=int, default=3)
     parser.add_argument("--save", action="store_true", help="write benchmarks/results/prompt.json and .png")
     args = parser.parse_args()
     os.environ.setdefault("OMP_NUM_THREADS", "1")
