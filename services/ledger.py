@@ -202,8 +202,7 @@ class Ledger:
 def most_tokens(request: LlmRequest, profile: LlmProfile) -> tuple[int, int]:
     """The most that a call may come to: prompt and completion tokens. A token has at least a byte; a server that answers one choice at
     a time is shown the prompt once for each."""
-    shown = [content for _, content in request.messages] + list(request.texts)
-    prompt = sum(len(content.encode()) + MESSAGE_TOKENS for content in shown)
+    prompt = sum(len(content.encode()) + MESSAGE_TOKENS for content in request.shown)
     if request.texts:
         return prompt, 0
     return request.n * prompt, request.n * profile.completion_tokens(request.max_tokens)

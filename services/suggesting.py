@@ -139,8 +139,9 @@ class Suggesting:
         """Make the suggestions the study's buffer and save the state.
 
         Args:
-            may_end: fewer suggestions than wanted mean that there are no more (in an infinite space: once no trial is open whose
-                outcome could bring some); else the suggester is asked again after a pause, or as soon as something is told.
+            may_end: fewer suggestions than wanted mean that there are no more (in an infinite space: where there are none at all,
+                and no trial is open whose outcome could bring some); else the suggester is asked again after a pause, or as soon as
+                something is told.
 
         Returns:
             False: the claim is not ours any more, or the study is gone; nothing was written.

@@ -113,6 +113,11 @@ class LlmRequest:
         """SHA-256 of the canonical body."""
         return hashlib.sha256(canonical(self.body).encode()).hexdigest()
 
+    @property
+    def shown(self) -> list[str]:
+        """Every text that the model reads."""
+        return [content for _, content in self.messages] + list(self.texts)
+
     def failed(self, failure: str) -> LlmReply:
         """What it brings where it fails: one of `FAILURES`."""
         return LlmReply(key=self.key, digest=self.digest, snapshot=self.snapshot, failure=failure)

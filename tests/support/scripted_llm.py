@@ -19,7 +19,7 @@ WORDS = (
 
 def failed(request: LlmRequest, failure: str) -> LlmReply:
     """A call that brought nothing: one of `services.domain.llm.FAILURES`."""
-    return LlmReply(key=request.key, digest=request.digest, snapshot=request.snapshot, failure=failure)
+    return request.failed(failure)
 
 
 def babble(request: LlmRequest) -> list[str]:

@@ -103,7 +103,7 @@ class Endpoint:
                 body["n"] = request.n - len(texts)
             try:
                 answer = await self._in_time(client.chat.completions.create(model=self._profile.model, **body))
-            except Exception:
+            except Exception:  # of any kind: without a text it is raised, else the texts before it count
                 if not texts:
                     raise
                 prompt, estimated = prompt + _estimated(request), True
@@ -213,8 +213,7 @@ def _clean(text: object) -> str:
 
 def _estimated(request: LlmRequest) -> int:
     """Prompt tokens where the server counts none."""
-    shown = [content for _, content in request.messages] + list(request.texts)
-    return -(-sum(len(content.encode()) for content in shown) // BYTES_A_TOKEN)
+    return -(-sum(len(content.encode()) for content in request.shown) // BYTES_A_TOKEN)
 
 
 def _counted(usage: Any, *names: str) -> tuple[int, ...] | None:

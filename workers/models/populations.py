@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from services.domain.history import History, Observation
 from services.domain.llm import Talk
-from services.domain.suggester import Problem, Suggestion
+from services.domain.suggester import Blob, Problem, Suggestion
 
 from .drafts import Attempts, Rejected, Texts
 from .merit import Scored, scored
@@ -149,6 +149,10 @@ class Population:
             if given or not scored(history):
                 return given
         return self._breeding.suggest(history, count)
+
+    def state(self) -> Blob | None:
+        """None: everything is read from the trials."""
+        return None
 
     def _is_founded(self, history: History) -> bool:
         """Whether three quarters of the founders are told, or a generation has begun."""

@@ -50,9 +50,9 @@ def _refuse(spec: StudySpec, _: EvopromptOptions) -> list[FieldError]:
 
 
 def _create(problem: Problem, options: EvopromptOptions, _: Blob | None) -> Suggester:
-    from .evolution import Evolution
+    from .evolution import evolution
 
-    return Evolution(problem, options)
+    return evolution(problem, options)
 
 
 SPEC = Spec(

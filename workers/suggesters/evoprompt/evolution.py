@@ -9,9 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from services.domain.history import History
 from services.domain.llm import LlmRequest, Talk
-from services.domain.suggester import Blob, Problem, Suggestion
+from services.domain.suggester import Problem
 from workers.models.drafts import Attempts, Draft, Rejected, Texts
 from workers.models.meta_prompt import data
 from workers.models.populations import Member, OncePerStep, Population, best_first, members, wheel
@@ -25,28 +24,14 @@ from .founders import Founders
 NAME = "evoprompt"
 
 
-class Evolution:
-    """The suggester: all it knows is on the trials."""
-
-    def __init__(self, problem: Problem, options: EvopromptOptions) -> None:
-        founders = Founders(problem, options)
-        kind = Genetic if options.operator == "ga" else Differential
-        self._population = Population(
-            NAME, problem, options.population, founder=founders, breeder=kind(problem, options, founders),
-            edits=options.fallback == "edit",
-        )  # fmt: skip
-
-    def suggest(self, history: History, count: int) -> list[Suggestion]:
-        """Up to `count` candidates.
-
-        Raises:
-            NeedsReplies: calls that a child waits for.
-        """
-        return self._population.suggest(history, count)
-
-    def state(self) -> Blob | None:
-        """None: everything is read from the trials."""
-        return None
+def evolution(problem: Problem, options: EvopromptOptions) -> Population:
+    """The suggester."""
+    founders = Founders(problem, options)
+    kind = Genetic if options.operator == "ga" else Differential
+    return Population(
+        NAME, problem, options.population, founder=founders, breeder=kind(problem, options, founders),
+        edits=options.fallback == "edit",
+    )  # fmt: skip
 
 
 @dataclass(frozen=True)

@@ -69,9 +69,9 @@ def _refuse(spec: StudySpec, options: PromptbreederOptions) -> list[FieldError]:
 
 
 def _create(problem: Problem, options: PromptbreederOptions, _: Blob | None) -> Suggester:
-    from .breeding import Promptbreeder
+    from .breeding import breeding
 
-    return Promptbreeder(problem, options)
+    return breeding(problem, options)
 
 
 SPEC = Spec(

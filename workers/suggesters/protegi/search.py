@@ -241,10 +241,7 @@ class Settled(Replies):
 
     def find(self, request: LlmRequest) -> LlmReply:
         """The recorded reply, or a failure."""
-        found = self._replies.find(request)
-        if found is not None:
-            return found
-        return LlmReply(key=request.key, digest=request.digest, snapshot=request.snapshot, failure="empty")
+        return self._replies.find(request) or request.failed("empty")
 
 
 def _is_settled(history: History, index: int) -> bool:
