@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -65,6 +66,8 @@ class History:
         self.next_number = 1
         self.replies = Replies()
         self._trials: dict[int, Observation] = {}
+        self._finished: list[Observation] = []
+        self._generations: dict[int, dict[int, Observation]] = {}
         self._keys: set[str] = set()
         self._unkeyed: list[Observation] = []
 
@@ -73,15 +76,31 @@ class History:
     ) -> None:
         """Take in the trials that changed since the last update (a trial replaces its earlier self), and new replies."""
         self.replies.add(replies)
+        newest = next(reversed(self._trials), 0)
+        in_order = True
         for trial in changed:
-            if trial.number not in self._trials:
+            before = self._trials.get(trial.number)
+            if before is trial:
+                continue
+            if before is None:
                 self._unkeyed.append(trial)
+                in_order, newest = in_order and trial.number > newest, trial.number
             self._trials[trial.number] = trial
+            self._index(trial, before)
         self.seq = seq
         self.next_number = next_number
-        ordered = sorted(self._trials)
-        if list(self._trials) != ordered:
-            self._trials = {number: self._trials[number] for number in ordered}
+        if not in_order:
+            self._trials = {number: self._trials[number] for number in sorted(self._trials)}
+        self._finished.sort(key=_told)
+
+    def _index(self, trial: Observation, before: Observation | None) -> None:
+        generation = trial.origin.get("generation")
+        if isinstance(generation, int):
+            self._generations.setdefault(generation, {})[trial.number] = trial
+        if before is not None and not before.is_pending:
+            self._finished = [t for t in self._finished if t is not before]
+        if not trial.is_pending:
+            self._finished.append(trial)
 
     def __len__(self) -> int:
         return len(self._trials)
@@ -110,7 +129,16 @@ class History:
     @property
     def finished(self) -> list[Observation]:
         """Trials with an outcome of any kind, in the order in which the outcomes came (by `told_seq`)."""
-        return sorted((t for t in self._trials.values() if not t.is_pending), key=lambda t: t.told_seq)
+        return list(self._finished)
+
+    def finished_after(self, seq: int) -> list[Observation]:
+        """Those of `finished` whose outcome came after a change of the study."""
+        return self._finished[bisect_right(self._finished, seq, key=_told) :]
+
+    def generation(self, number: int) -> list[Observation]:
+        """Trials that a generational method made for its generation `number` (`origin["generation"]`), by number."""
+        members = self._generations.get(number, {})
+        return [members[n] for n in sorted(members)]
 
     @property
     def completed(self) -> list[Observation]:
@@ -133,3 +161,7 @@ class History:
             if constraint.min is not None:
                 found.append(constraint.min - value)
         return tuple(found)
+
+
+def _told(trial: Observation) -> int:
+    return trial.told_seq

@@ -40,7 +40,7 @@ def generation_of(trial: Observation) -> int | None:
 
 def rows_used(history: History, generation: int) -> set[int]:
     """Rows of a generation that trials already have; failed and cancelled ones included, their replacement is another row."""
-    return {t.origin["row"] for t in history.trials if generation_of(t) == generation}
+    return {t.origin["row"] for t in history.generation(generation)}
 
 
 def closing(history: History, generation: int, size: int, since: int) -> Closing | None:
@@ -50,13 +50,13 @@ def closing(history: History, generation: int, size: int, since: int) -> Closing
         size: outcomes that fill it.
         since: the `seq` at which the generation before it closed.
     """
-    evaluated = [t for t in history.finished if t.state in EVALUATED]
-    told = [t for t in evaluated if generation_of(t) == generation][:size]
+    told = [t for t in history.generation(generation) if t.state in EVALUATED]
     if len(told) < size:
         return None
+    told = sorted(told, key=lambda t: t.told_seq)[:size]
     seq = told[-1].told_seq
-    foreign = [t for t in evaluated if generation_of(t) is None and since < t.told_seq <= seq]
-    return Closing(tuple(told), tuple(foreign), seq)
+    after = (t for t in history.finished_after(since) if t.told_seq <= seq)
+    return Closing(tuple(told), tuple(t for t in after if t.state in EVALUATED and generation_of(t) is None), seq)
 
 
 def ranks(history: History, trials: Sequence[Observation]) -> list[float]:
