@@ -115,7 +115,7 @@ class Catalogue:
 
     def fall_back(self, work: StudyWork, count: int) -> Sequence[Suggestion]:
         """Quasi-random suggestions; none where the space has parameters that cannot be drawn."""
-        types = {p.type for p in work.spec.parameters}
+        types = {p.kind for p in work.spec.parameters}
         if not types <= self._fallback.honours.types:
             return ()
         return self._suggest(work, self._fallback, count)

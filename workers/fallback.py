@@ -28,7 +28,7 @@ def quasi_random(specs: Mapping[str, Spec], claim: Claim, why: str) -> tuple[Sug
         drawn.
     """
     net = specs.get(NET)
-    if net is None or not {p.type for p in claim.spec.parameters} <= net.honours.types:
+    if net is None or not {p.kind for p in claim.spec.parameters} <= net.honours.types:
         return None
     history = History(claim.spec)
     history.update(claim.observations, seq=claim.seq, next_number=claim.next_number)

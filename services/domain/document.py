@@ -97,7 +97,7 @@ def _pointer(item: ErrorDetails) -> str:
     location = list(item["loc"])
     for index, part in enumerate(location):
         after_index = index > 0 and isinstance(location[index - 1], int)
-        if isinstance(part, str) and after_index and part in PARAMETER_TAGS:
+        if (isinstance(part, str) and after_index and part in PARAMETER_TAGS) or part in SHAPE_TAGS:
             continue
         parts.append(str(part).replace("~", "~0").replace("/", "~1"))
     return "".join(f"/{part}" for part in parts)
@@ -107,8 +107,9 @@ def _message(item: ErrorDetails) -> str:
     return item["msg"].removeprefix("Value error, ")
 
 
+SHAPE_TAGS = frozenset({"tensor shape", "tensor shapes"})
 PARAMETER_TAGS = frozenset(
-    {"float", "int", "bool", "categorical", "ordinal", "vector", "tokens", "permutation", "text"}
+    {"float", "int", "bool", "categorical", "ordinal", "vector", "seed", "tokens", "permutation", "text"}
 )
 
 

@@ -6,8 +6,10 @@ import math
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import (
+    Discriminator,
     Field,
     SerializerFunctionWrapHandler,
+    Tag,
     ValidationError,
     field_validator,
     model_serializer,
@@ -16,6 +18,7 @@ from pydantic import (
 from pydantic_core import InitErrorDetails, PydanticCustomError
 
 from .document import LARGEST_EXACT_INTEGER, Document, LongText, Name, Scalar, canonical
+from .seeds import SeedValue
 
 Scale = Literal["linear", "log", "logit"]
 Finite = Annotated[float, Field(ge=-1e308, le=1e308)]
@@ -74,6 +77,11 @@ class _Parameter(Document):
     def centre(self) -> Any:
         """A value in the middle, where a point needs one and nothing better is known."""
         raise TypeError(f"{type(self).__name__} has no centre")
+
+    @property
+    def kind(self) -> str:
+        """What suggesters say that they serve: the type, and `seed` for a vector that travels as a seed."""
+        return str(getattr(self, "type", ""))
 
     @property
     def size(self) -> int | None:
@@ -244,19 +252,26 @@ class OrdinalParameter(_Choices):
     default: Choice = None
 
 
+Dimension = Annotated[int, Field(ge=1, le=2**53 - 1)]
+TensorShape = Annotated[tuple[Dimension, ...], Field(min_length=1, max_length=16)]
+
+
 class VectorParameter(_Parameter):
-    """`length` real numbers, each between `min` and `max`: one array."""
+    """`length` real numbers, each between `min` and `max`: one array; `shape` says what tensor it is, in C order."""
 
     type: Literal["vector"]
     length: Annotated[int, Field(ge=1, le=1_000_000)]
     min: Finite
     max: Finite
     default: tuple[Finite, ...] | None = None
+    shape: TensorShape | None = None
 
     @model_validator(mode="after")
     def _bounds(self) -> Self:
         if self.min > self.max:
             raise ValueError(f"min {self.min:g} is above max {self.max:g}")
+        if self.shape is not None and math.prod(self.shape) != self.length:
+            raise ValueError(f"shape {list(self.shape)} has {math.prod(self.shape)} items, not {self.length}")
         return self
 
     @property
@@ -274,6 +289,38 @@ class VectorParameter(_Parameter):
 
     def centre(self) -> list[float]:
         return [self.min / 2 + self.max / 2] * self.length
+
+
+class SeedVectorParameter(_Parameter):
+    """Real numbers that stay with the client, as many as it likes: trials carry the seed of what to add to them.
+
+    `shape` is that of the client's tensors by name (the noise contract numbers them in the order of their names), or of the only one.
+    """
+
+    type: Literal["vector"]
+    encoding: Literal["seed"]
+    shape: Annotated[
+        Annotated[TensorShape, Tag("tensor shape")]
+        | Annotated[dict[Name, TensorShape], Field(min_length=1, max_length=10_000), Tag("tensor shapes")],
+        Discriminator(lambda shape: "tensor shapes" if isinstance(shape, dict) else "tensor shape"),
+    ]
+
+    @property
+    def kind(self) -> str:
+        return "seed"
+
+    @property
+    def count(self) -> int:
+        """How many numbers there are."""
+        shapes = self.shape.values() if isinstance(self.shape, dict) else [self.shape]
+        return sum(math.prod(shape) for shape in shapes)
+
+    def accept(self, value: Any) -> dict[str, Any]:
+        try:
+            return SeedValue.model_validate_json(canonical(value)).model_dump(mode="json")
+        except (ValidationError, ValueError) as error:
+            what = error.errors()[0] if isinstance(error, ValidationError) else {"loc": (), "msg": str(error)}
+            raise ValueError(f"{'/'.join(str(part) for part in what['loc'])}: {what['msg']}") from None
 
 
 class TokensParameter(_Parameter):
@@ -394,15 +441,28 @@ class TextParameter(_Parameter):
         return self.initial[0] if self.initial else " ".join(self.placeholders)
 
 
+def _tag(value: Any) -> str | None:
+    """Which parameter a document or an object means."""
+    if not isinstance(value, dict):
+        return str(getattr(value, "kind", ""))
+    kind = value.get("type")
+    if kind == "vector" and value.get("encoding") == "seed":
+        return "seed"
+    return kind if isinstance(kind, str) else None
+
+
+_WRONG_TYPE = "type must be float, int, bool, categorical, ordinal, vector, tokens, permutation or text"
+
 Parameter = Annotated[
-    FloatParameter
-    | IntParameter
-    | BoolParameter
-    | CategoricalParameter
-    | OrdinalParameter
-    | VectorParameter
-    | TokensParameter
-    | PermutationParameter
-    | TextParameter,
-    Field(discriminator="type"),
+    Annotated[FloatParameter, Tag("float")]
+    | Annotated[IntParameter, Tag("int")]
+    | Annotated[BoolParameter, Tag("bool")]
+    | Annotated[CategoricalParameter, Tag("categorical")]
+    | Annotated[OrdinalParameter, Tag("ordinal")]
+    | Annotated[VectorParameter, Tag("vector")]
+    | Annotated[SeedVectorParameter, Tag("seed")]
+    | Annotated[TokensParameter, Tag("tokens")]
+    | Annotated[PermutationParameter, Tag("permutation")]
+    | Annotated[TextParameter, Tag("text")],
+    Discriminator(_tag, custom_error_type="parameter_type", custom_error_message=_WRONG_TYPE),
 ]

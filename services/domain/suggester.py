@@ -34,6 +34,7 @@ from .study import StudySpec
 NUMERIC = frozenset({"float", "int", "bool", "ordinal"})
 ENUMERABLE = NUMERIC | {"categorical"}
 EVERY_TYPE = ENUMERABLE | {"vector", "tokens", "permutation", "text"}
+SEED = "seed"  # a vector with `"encoding": "seed"`
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -220,9 +221,9 @@ class Spec:
     def _unserved(self, spec: StudySpec) -> list[FieldError]:
         honours, who = self.honours, f"suggester {self.name!r}"
         problems = [
-            FieldError(f"/parameters/{i}/type", f"{who} does not serve parameters of type {p.type}")
+            FieldError(f"/parameters/{i}/type", f"{who} does not serve parameters of type {_named(p.kind)}")
             for i, p in enumerate(spec.parameters)
-            if p.type not in honours.types
+            if p.kind not in honours.types
         ]
         checks = [
             (any(p.when for p in spec.parameters) and not honours.conditions, "/parameters", "conditional parameters"),
@@ -245,3 +246,7 @@ class Spec:
         if honours.max_parameters is not None and len(spec.parameters) > honours.max_parameters:
             problems.append(FieldError("/parameters", f"{who} takes at most {honours.max_parameters} parameters"))
         return problems
+
+
+def _named(kind: str) -> str:
+    return "vector with encoding seed" if kind == SEED else kind
