@@ -13,6 +13,7 @@ from .domain.errors import AsktellError
 from .domain.study import Study
 from .domain.suggester import Honours
 from .domain.trial import Trial
+from .domain.updates import Update
 
 
 class ProblemError(Document):
@@ -199,6 +200,13 @@ class Event(Document):
     number: int | None = None
     data: dict[str, Any] = Field(default_factory=dict)
     created_at: datetime
+
+
+class UpdateList(Document):
+    """Some updates of a seed-encoded vector, and the newest version of theta."""
+
+    updates: tuple[Update, ...]
+    latest: int
 
 
 class SuggesterEntry(Document):

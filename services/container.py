@@ -24,6 +24,7 @@ from .sweeper import Sweeper
 from .tells import Tells
 from .transactions import Transactions
 from .trials import Trials
+from .updates import Updates
 from .wakeups import Wakeups
 
 
@@ -62,6 +63,7 @@ class Services:
         self.operations = Operations(self.transactions, self.studies, finder, self.asks)
         self.events = Events(self.transactions, self.studies)
         self.exports = Exports(self.transactions, self.studies)
+        self.updates = Updates(self.transactions, self.studies)
         self.diagnosing = Diagnosing(self.transactions)
         self.keys = Keys(self.transactions)
         self.suggesting = Suggesting(self.transactions)

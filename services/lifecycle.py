@@ -144,6 +144,7 @@ def apply_outcome(work: StudyWork, record: TrialRecord, outcome: Outcome) -> Non
     record.std = None if outcome.std is None else dict(outcome.std)
     record.feedback = outcome.feedback
     record.examples = None if outcome.examples is None else [e.wire() for e in outcome.examples]
+    record.residual = None if outcome.residual is None else list(outcome.residual)
     record.elapsed_seconds = outcome.elapsed_seconds
     record.cost = outcome.cost
     record.outcome_digest = outcome.digest()
@@ -252,7 +253,7 @@ def settle(work: StudyWork) -> None:
         reason = reached_limit(work)
         if reason is not None:
             work.set_state(StudyState.COMPLETED, reason)
-    work.progress.wants = wanted(work) > 0
+    work.progress.wants = wanted(work) > 0 or owes_updates(work)
     if work.progress.wants:
         work.wake_work = True
 
@@ -270,6 +271,12 @@ def wanted(work: StudyWork) -> int:
     ahead = max(0, min(progress.peak_running, MOST_AHEAD) - soon)
     target = min(progress.demand + ahead, trials_left(work))
     return target if target > fresh(progress) else 0
+
+
+def owes_updates(work: StudyWork) -> bool:
+    """Whether the last outcomes may have moved a theta that no ask will look at any more."""
+    progress = work.progress
+    return work.spec.seed_vector is not None and progress.open == 0 and progress.knowledge_seq > progress.buffer_seq
 
 
 def fresh(progress: Progress) -> int:

@@ -35,3 +35,12 @@ class EventsQuery(Document):
         default=None,
         description="The last `seq` already seen; the header Last-Event-ID wins. From the first on if absent.",
     )
+
+
+class UpdatesQuery(Document):
+    """Which part of an update log."""
+
+    from_: Annotated[int, Field(ge=0, le=2**32 - 1, alias="from")] = Field(
+        default=0, description="The version of theta that the client has: the first update leads on from there."
+    )
+    limit: Annotated[int, Field(ge=1, le=1000)] = 100

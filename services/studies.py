@@ -227,6 +227,10 @@ class Studies:
         return await self._change(caller, ref, change, idem)
 
     def _change_suggester(self, work: StudyWork, spec: StudySpec) -> StudySpec:
+        if work.spec.seed_vector is not None and work.progress.trials > 0:
+            raise Conflict(
+                "the suggester of a seed-encoded vector stands once there are trials: its update log never changes"
+            )
         spec, found = self._catalogue.serve(spec)
         work.study.pooled = not found.inline
         work.learned()

@@ -16,10 +16,11 @@ from .domain.llm import LlmReply
 from .domain.space import point_key
 from .domain.study import StudySpec, StudyState
 from .domain.suggester import Blob, Suggestion
-from .lifecycle import fitting, fresh, settle, wanted, withdraw_infeasible
+from .lifecycle import fitting, fresh, owes_updates, settle, wanted, withdraw_infeasible
 from .store import llm as llm_store
 from .store import suggestions as store
 from .store import trials as trial_store
+from .store import updates as update_store
 from .store.unit_of_work import StudyGone, StudyWork
 from .transactions import Transactions
 
@@ -41,11 +42,12 @@ class Claim:
         observations: trials that changed after `known_seq`, by number.
         seq: the history is complete up to here.
         next_number: of the trial that the first suggestion is for.
-        count: suggestions wanted; they replace the whole buffer.
+        count: suggestions wanted; they replace the whole buffer. 0: only what has been learned is to be concluded.
         waiting: how many of them asks wait for.
         ready: how many are in the buffer and have seen everything.
         blob: saved state, only when `known_seq` is 0.
         replies: of the language model, recorded after `known_seq`.
+        published: how many updates of a seed-encoded vector are in its log.
     """
 
     study: str
@@ -63,6 +65,7 @@ class Claim:
     ready: int = 0
     blob: Blob | None = None
     replies: tuple[LlmReply, ...] = ()
+    published: int = 0
 
 
 class Suggesting:
@@ -90,7 +93,7 @@ class Suggesting:
         def run(work: StudyWork) -> Claim | None:
             count = wanted(work)
             state = store.state(work.connection, work.id)
-            if count == 0 or state is None:
+            if state is None or (count == 0 and not owes_updates(work)):
                 return None
             if state.owner not in (None, owner) and state.claimed_until is not None and state.claimed_until > work.now:
                 return None
@@ -119,6 +122,7 @@ class Suggesting:
                 waiting=min(count, work.progress.demand),
                 ready=fresh(work.progress),
                 blob=None if known or state.blob is None else blobs.loads(state.blob),
+                published=0 if work.spec.seed_vector is None else update_store.published(work.connection, work.id),
                 replies=() if work.progress.llm is None else llm_store.replies_since(work.connection, work.id, known),
             )
 
@@ -135,6 +139,7 @@ class Suggesting:
         seconds: float = 0.0,
         *,
         may_end: bool = True,
+        updates: Sequence[tuple[int, bytes]] = (),
     ) -> bool:
         """Make the suggestions the study's buffer and save the state.
 
@@ -142,6 +147,7 @@ class Suggesting:
             may_end: fewer suggestions than wanted mean that there are no more (in an infinite space: where there are none at all,
                 and no trial is open whose outcome could bring some); else the suggester is asked again after a pause, or as soon as
                 something is told.
+            updates: of a seed-encoded vector, by version, in binary form; they are there before any trial that builds on them.
 
         Returns:
             False: the claim is not ours any more, or the study is gone; nothing was written.
@@ -160,6 +166,8 @@ class Suggesting:
             state.retry_at = work.now + _pause(dry) if dry else None
             if blob is not None:
                 state.blob, state.seq = blobs.dumps(blob), claim.seq
+            for version in update_store.append(work.connection, work.id, updates, claim.seq, work.now):
+                work.event("update.published", theta_version=version)
             self._buffer(work, claim, fits)
             _conclude(work, claim, suggestions)
             if is_over:

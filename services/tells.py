@@ -12,6 +12,7 @@ from .catalogue import Catalogue
 from .domain.errors import AsktellError, Conflict, Invalid
 from .domain.stopping import Goal, Verdict, should_stop
 from .domain.trial import Measurement, NumberedOutcome, Outcome, Report, TellMany, Trial, TrialState
+from .fingerprints import check_fingerprint
 from .idempotency import Idempotency, Reply, record, recorded
 from .lifecycle import apply_outcome, expire_leases, extend_lease, settle
 from .store import trials as trial_store
@@ -95,6 +96,7 @@ class Tells:
             raise Conflict(f"trial {number} was cancelled")
         # A trial that failed because its leases ran out has no outcome yet: the late one counts.
         outcome.check(work.spec, trial.evaluation())
+        check_fingerprint(work, trial, outcome)
         apply_outcome(work, trial, outcome)
         return trial
 

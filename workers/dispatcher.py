@@ -246,7 +246,7 @@ class Dispatcher:
         if result is None:
             return
         blob = None if result.blob is None else blobs.loads(result.blob)
-        if await self._commit(held, result.suggestions, blob, result.seconds):
+        if await self._commit(held, result.suggestions, blob, result.seconds, result.updates):
             self._remember(claim.study, held.claim.seq)
             self._troubles.pop(claim.study, None)
             log.info(
@@ -346,16 +346,24 @@ class Dispatcher:
             blob=None if claim.blob is None else blobs.dumps(claim.blob),
             resources=spec.resources,
             replies=claim.replies + held.failures,
+            published=claim.published,
         )
 
-    async def _commit(self, held: _Held, suggestions: Sequence[Suggestion], blob: Blob | None, seconds: float) -> bool:
+    async def _commit(
+        self,
+        held: _Held,
+        suggestions: Sequence[Suggestion],
+        blob: Blob | None,
+        seconds: float,
+        updates: Sequence[tuple[int, bytes]] = (),
+    ) -> bool:
         """Commit, through an outage if need be: what took a minute to compute is worth a minute of trying."""
         loop = asyncio.get_running_loop()
         deadline, pause = loop.time() + COMMIT_SECONDS, 0.2
         while True:
             try:
                 is_written = await self._suggesting.commit(
-                    held.claim, suggestions, blob, seconds, may_end=self._may_end(held.claim)
+                    held.claim, suggestions, blob, seconds, may_end=self._may_end(held.claim), updates=updates
                 )
                 break
             except Unavailable as error:

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 from starlette.responses import Response, StreamingResponse
 
-from services.answers import BestAnswer, Diagnosis, StudyPage
+from services.answers import BestAnswer, Diagnosis, StudyPage, UpdateList
 from services.domain.study import Study, StudySpec
 from services.exports import MEDIA
 from services.pages import ListStudies
-from services.requests import ExportQuery
+from services.requests import ExportQuery, UpdatesQuery
 
 from .calls import Call, Routes, answer, reply
 from .examples import STUDY, STUDY_PATCH
 
 routes = Routes("studies")
+BINARY = "application/octet-stream"
 
 
 def _headers(study: Study) -> dict[str, str]:
@@ -96,3 +97,13 @@ async def export_study(call: Call) -> Response:
     stream = await call.services.exports.open(call.caller, call.study, wanted)
     name = f'attachment; filename="trials.{wanted}"'
     return StreamingResponse(stream, media_type=MEDIA[wanted], headers={"Content-Disposition": name})
+
+
+@routes.add("GET", "/studies/{study}/updates", query=UpdatesQuery, answers={200: UpdateList})
+async def list_updates(call: Call) -> Response:
+    """Read how a seed-encoded vector moves on from a version; binary if the client accepts `application/octet-stream`."""
+    query = call.query(UpdatesQuery)
+    if call.request.headers.get("accept") != BINARY:
+        return answer(await call.services.updates.list(call.caller, call.study, query))
+    bodies, latest = await call.services.updates.bodies(call.caller, call.study, query)
+    return Response(b"".join(bodies), media_type=BINARY, headers={"Asktell-Latest": str(latest)})

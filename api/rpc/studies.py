@@ -13,7 +13,7 @@ from services.container import Services
 from services.domain.study import StudySpec
 from services.exports import MEDIA
 from services.pages import ListStudies
-from services.requests import EventsQuery, ExportQuery
+from services.requests import EventsQuery, ExportQuery, UpdatesQuery
 
 from .calls import CALLER, answer, idempotency, reply
 from .messages import read, take
@@ -71,6 +71,12 @@ class Studies(study_pb2_grpc.StudiesServicer):
 
     async def GetBest(self, request: study_pb2.GetBestRequest, context: Context) -> study_pb2.GetBestResponse:
         return answer(study_pb2.GetBestResponse, await self._services.trials.best(CALLER.get(), request.study))
+
+    async def ListUpdates(
+        self, request: study_pb2.ListUpdatesRequest, context: Context
+    ) -> study_pb2.ListUpdatesResponse:
+        query = read(request, UpdatesQuery, ENVELOPE)
+        return answer(study_pb2.ListUpdatesResponse, await self._services.updates.list(CALLER.get(), request.study, query))
 
     async def StreamEvents(self, request: study_pb2.StreamEventsRequest, context: Context) -> None:
         after = read(request, EventsQuery, ENVELOPE).after

@@ -30,6 +30,7 @@ class Observation:
         feedback: words told with the outcome.
         examples: per-example results (id, score, output, expected, feedback), None if not told.
         evaluate_on: what it was to be scored on: `{"split", "ids"}`, None without examples.
+        residual: told beside the metrics for methods that take a vector, None if not told.
     """
 
     number: int
@@ -44,6 +45,7 @@ class Observation:
     feedback: str | None = None
     examples: tuple[Mapping[str, Any], ...] | None = None
     evaluate_on: Mapping[str, Any] | None = None
+    residual: tuple[float, ...] | None = None
 
     @property
     def is_pending(self) -> bool:

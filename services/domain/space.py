@@ -134,7 +134,7 @@ class Space:
         found: Point = {}
         for parameter in self.ordered:
             if self.is_active(parameter, found):
-                value = parameter.default if _has_default(parameter) else parameter.centre()
+                value = getattr(parameter, "default", None) if _has_default(parameter) else parameter.centre()
                 found[parameter.name] = parameter.accept(list(value) if isinstance(value, tuple) else value)
         point = self.sorted(found)
         return None if self.broken(point) else point
@@ -222,7 +222,7 @@ def _has_default(parameter: Parameter) -> bool:
         return "default" in parameter.model_fields_set and (
             parameter.default is not None or any(choice is None for choice in parameter.choices)
         )
-    return parameter.default is not None
+    return getattr(parameter, "default", None) is not None
 
 
 def point_key(point: Mapping[str, Any]) -> str:

@@ -12,7 +12,7 @@ from pydantic import Field, field_validator, model_validator
 from .document import Document, LongText, Name, ShortText
 from .errors import FieldError, Invalid
 from .llm import LlmChoice, LlmUsage
-from .parameters import ExactInteger, Finite, Parameter
+from .parameters import ExactInteger, Finite, Parameter, SeedVectorParameter
 from .sampling import draw, generator
 from .space import Space
 
@@ -196,6 +196,11 @@ class StudySpec(Document):
             raise Invalid.at("/limits/max_example_evaluations", message)
         if self.early_stopping.rule == "wilcoxon" and self.examples is None and len(self.objectives) > 1:
             raise Invalid.at("/early_stopping/rule", "wilcoxon judges one objective")
+
+    @cached_property
+    def seed_vector(self) -> SeedVectorParameter | None:
+        """The vector that travels as seeds, if there is one."""
+        return next((p for p in self.parameters if isinstance(p, SeedVectorParameter)), None)
 
     @cached_property
     def space(self) -> Space:

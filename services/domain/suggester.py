@@ -18,7 +18,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,6 +30,7 @@ from .history import History
 from .sampling import generator
 from .space import Point, Space
 from .study import StudySpec
+from .updates import Update
 
 NUMERIC = frozenset({"float", "int", "bool", "ordinal"})
 ENUMERABLE = NUMERIC | {"categorical"}
@@ -110,7 +111,7 @@ class Suggester(Protocol):
 
         Args:
             history: everything known, pending trials included; the same object grows from call to call.
-            count: >= 1.
+            count: >= 1; a `Publisher` is also asked for 0, when only its updates are wanted.
 
         Returns:
             `count` suggestions, fewer only when no further point exists (law 3).
@@ -122,6 +123,15 @@ class Suggester(Protocol):
 
     def state(self) -> Blob | None:
         """What to save so that another process need not repeat work; None for nothing."""
+        ...
+
+
+@runtime_checkable
+class Publisher(Protocol):
+    """A suggester that moves a seed-encoded vector: after `suggest` it tells the updates that its log does not have yet."""
+
+    def updates(self, since: int) -> Sequence[Update]:
+        """Updates from a version of theta on, in order and without gaps; the same ones after every restart."""
         ...
 
 

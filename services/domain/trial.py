@@ -16,6 +16,7 @@ from .study import ExampleId, Labels, StudySpec
 
 MAX_BATCH = 10_000
 Metrics = dict[Name, Finite]
+Residual = Annotated[tuple[Finite, ...], Field(min_length=1, max_length=1_000_000)]
 LeaseSeconds = Annotated[float, Field(ge=1, le=86_400)]
 Worker = Annotated[str, Field(max_length=256, pattern=r"^[^\x00]*$")]
 Number = Annotated[int, Field(ge=1, le=2**53)]
@@ -96,6 +97,7 @@ class Trial(Document):
     )
     feedback: str | None = None
     examples: tuple[ExampleResult, ...] | None = None
+    residual: Residual | None = None
     elapsed_seconds: float | None = None
     cost: float | None = None
     labels: Labels = Field(default_factory=dict)
@@ -114,6 +116,13 @@ class Outcome(Document):
     std: Metrics | None = Field(default=None, description="Standard error of each metric's value, >= 0.")
     feedback: LongText | None = Field(default=None, description="What happened, in words.")
     examples: Annotated[tuple[ExampleResult, ...], Field(max_length=100_000)] | None = None
+    residual: Residual | None = Field(
+        default=None, description="What was measured minus what was wanted, where a method takes more than a number."
+    )
+    fingerprint: Annotated[str, Field(pattern=r"^[0-9a-f]{16}$")] | None = Field(
+        default=None,
+        description="Of the parameters that were evaluated, where they are encoded as seeds: drift is a 409.",
+    )
     elapsed_seconds: Annotated[float, Field(ge=0, le=1e12)] | None = None
     cost: Annotated[float, Field(ge=0, le=1e300)] | None = Field(
         default=None, description="What the evaluation cost, in the unit of `limits.max_cost`."
@@ -162,7 +171,7 @@ class Outcome(Document):
 
     def digest(self) -> str:
         """32 hex digits that are equal for equal outcomes: telling the same twice changes nothing."""
-        told = self.model_dump(mode="json", exclude={"elapsed_seconds"}, exclude_none=True)
+        told = self.model_dump(mode="json", exclude={"elapsed_seconds", "fingerprint"}, exclude_none=True)
         return hashlib.blake2b(canonical(told).encode(), digest_size=16).hexdigest()
 
 
@@ -203,6 +212,7 @@ class NewTrial(Document):
     state: ToldState | Literal["waiting"] | None = None
     std: Metrics | None = None
     feedback: LongText | None = None
+    residual: Residual | None = None
     elapsed_seconds: Annotated[float, Field(ge=0, le=1e12)] | None = None
     cost: Annotated[float, Field(ge=0, le=1e300)] | None = None
     labels: Annotated[Labels, Field(max_length=64)] = Field(default_factory=dict)
@@ -223,6 +233,7 @@ class NewTrial(Document):
             state=self.state or "completed",
             std=self.std,
             feedback=self.feedback,
+            residual=self.residual,
             elapsed_seconds=self.elapsed_seconds,
             cost=self.cost,
         )

@@ -129,6 +129,7 @@ class TrialRecord:
     evaluate_on: dict[str, Any] | None = None
     feedback: str | None = None
     examples: list[Any] | None = None
+    residual: list[float] | None = None
     elapsed_seconds: float | None = None
     cost: float | None = None
     outcome_digest: str | None = None
@@ -161,6 +162,7 @@ class TrialRecord:
             examples=None
             if self.examples is None
             else tuple(ExampleResult.model_construct(**e) for e in self.examples),
+            residual=None if self.residual is None else tuple(self.residual),
             elapsed_seconds=self.elapsed_seconds,
             cost=self.cost,
             labels=self.labels,
@@ -192,6 +194,7 @@ class TrialRecord:
             feedback=self.feedback,
             examples=None if self.examples is None else tuple(self.examples),
             evaluate_on=self.evaluate_on,
+            residual=None if self.residual is None else tuple(self.residual),
         )
 
 

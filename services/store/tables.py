@@ -185,6 +185,7 @@ class TrialRow(Base):
     evaluate_on: Mapped[dict[str, Any] | None]
     feedback: Mapped[str | None]
     examples: Mapped[list[Any] | None]
+    residual: Mapped[list[Any] | None]
     elapsed_seconds: Mapped[float | None]
     cost: Mapped[float | None]
     outcome_digest: Mapped[str | None]
@@ -307,6 +308,30 @@ class SuggesterStateRow(Base):
     failures: Mapped[int]
     retry_at: Mapped[datetime | None]
     last_error: Mapped[str | None]
+
+
+class UpdateRow(Base):
+    """One step of a seed-encoded vector, from `version` to the next; written once. `body` is its binary form."""
+
+    __tablename__ = "updates"
+
+    study_id: Mapped[str] = _of_study(primary_key=True)
+    version: Mapped[int] = mapped_column(primary_key=True)
+    body: Mapped[bytes]
+    seq: Mapped[int]
+    created_at: Mapped[datetime]
+
+
+class FingerprintRow(Base):
+    """Which parameters a worker had at a version of a seed-encoded vector, as it last said."""
+
+    __tablename__ = "fingerprints"
+
+    study_id: Mapped[str] = _of_study(primary_key=True)
+    version: Mapped[int] = mapped_column(primary_key=True)
+    worker: Mapped[str] = mapped_column(primary_key=True)
+    fingerprint: Mapped[str]
+    seq: Mapped[int]
 
 
 class LlmCallRow(Base):

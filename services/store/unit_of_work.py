@@ -41,6 +41,7 @@ class StudyWork:
         now: the time of this transaction: the database's clock, never before the study's latest change.
         wake_work: whether the dispatcher should look at this study once this is committed.
         wake_study: whether those who wait on this study should look.
+        fingerprints: what workers said of their parameters, by version, as far as it was read (`services.fingerprints`).
     """
 
     def __init__(self, connection: Connection, study: StudyRecord, progress: Progress, now: datetime) -> None:
@@ -50,6 +51,7 @@ class StudyWork:
         self.now = now
         self.wake_work = False
         self.wake_study = False
+        self.fingerprints: dict[int, dict[str, tuple[str, int]]] = {}
         self._known: dict[int, TrialRecord] = {}
         self._absent: set[int] = set()
         self._new: dict[int, TrialRecord] = {}

@@ -76,6 +76,7 @@ SPACES: dict[str, dict[str, Any]] = {
         ]
     },
 }
+SPACES["seeds"] = {"parameters": [{"name": "theta", "type": "vector", "encoding": "seed", "shape": {"w": [3, 2]}}]}
 SPACES["prompt with examples"] = {
     **SPACES["prompt"],
     "examples": {"train": [f"t{i}" for i in range(12)], "validation": [f"v{i}" for i in range(8)]},

@@ -31,10 +31,11 @@ class Job:
         observations: the trials that changed after `known_seq`.
         seq: with them the history is complete up to here.
         next_number: of the trial that the first suggestion is for.
-        count: suggestions wanted, >= 1.
+        count: suggestions wanted; 0 where only updates are.
         blob: saved state (`services.domain.blob`), None for none.
         resources: what the method needs, and its time.
         replies: of the language model, recorded after `known_seq`, and the failures of calls made for this job.
+        published: how many updates of a seed-encoded vector are known already.
     """
 
     study: str
@@ -49,6 +50,7 @@ class Job:
     blob: bytes | None = None
     resources: Resources = field(default_factory=Resources)
     replies: tuple[LlmReply, ...] = ()
+    published: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,11 +61,13 @@ class Result:
         suggestions: canonical points, at most as many as asked for.
         blob: state to save, None for nothing.
         seconds: spent computing.
+        updates: of a seed-encoded vector, by version, in binary form.
     """
 
     suggestions: tuple[Suggestion, ...]
     blob: bytes | None
     seconds: float
+    updates: tuple[tuple[int, bytes], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,7 +18,7 @@ from services.domain.errors import Invalid
 from services.domain.history import History
 from services.domain.llm import NeedsReplies
 from services.domain.study import StudySpec
-from services.domain.suggester import Blob, Problem, Spec, Suggester, Suggestion
+from services.domain.suggester import Blob, Problem, Publisher, Spec, Suggester, Suggestion
 
 from .pool import Answer, Job, NeedsAnswers, NeedsHistory, PoolError, Result, SuggesterOutOfMemory, SuggesterRaised
 
@@ -84,6 +84,7 @@ class Runner:
             if warm is None:
                 return NeedsHistory()
             suggestions = _checked(warm.suggester.suggest(warm.history, job.count), warm.history.spec, job.count)
+            updates = _published(warm.suggester, job.published)
             blob = _sealed(warm.suggester.state(), warm.fingerprint)
         except NeedsReplies as needs:
             return NeedsAnswers(needs.requests)
@@ -93,7 +94,8 @@ class Runner:
         except Exception as error:  # a stranger's code: whatever it raises ends here, what it leaves is not trusted
             self.forget(job.study)
             raise SuggesterRaised(_told(error)) from error
-        return Result(suggestions=suggestions, blob=blob, seconds=time.perf_counter() - started)
+        seconds = time.perf_counter() - started
+        return Result(suggestions=suggestions, blob=blob, seconds=seconds, updates=updates)
 
     def forget(self, study: str) -> None:
         """Let a study go."""
@@ -163,6 +165,12 @@ def _checked(suggestions: Sequence[Suggestion], spec: StudySpec, count: int) -> 
         orjson.dumps([_plain(part) for part in json])
         checked.append(replace(suggestion, parameters=spec.space.point(suggestion.parameters)))
     return tuple(checked)
+
+
+def _published(suggester: Suggester, since: int) -> tuple[tuple[int, bytes], ...]:
+    if not isinstance(suggester, Publisher):
+        return ()
+    return tuple((update.theta_version, update.encode()) for update in suggester.updates(since))
 
 
 def _plain(value: Mapping[str, Any] | None) -> dict[str, Any] | None:

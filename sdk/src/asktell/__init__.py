@@ -25,7 +25,7 @@ from .errors import (
     Unauthenticated,
     Unavailable,
 )
-from .space import Bool, Categorical, Float, Int, Ordinal, Parameter, Permutation, Text, Tokens, Vector
+from .space import Bool, Categorical, Float, Int, Ordinal, Parameter, Permutation, SeedVector, Text, Tokens, Vector
 from .study import Study
 from .trial import Trial
 
@@ -53,6 +53,7 @@ __all__ = [
     "Parameter",
     "Permutation",
     "Pruned",
+    "SeedVector",
     "Stale",
     "Study",
     "Text",

@@ -66,7 +66,8 @@ class AsyncStudy(StudyFields):
             NotFound: no such trial.
             Conflict: another outcome was told before.
         """
-        wanted = {name: rest.pop(name, None) for name in ("std", "feedback", "examples", "cost", "elapsed_seconds")}
+        names = ("std", "feedback", "examples", "cost", "elapsed_seconds", "residual", "fingerprint")
+        wanted = {name: rest.pop(name, None) for name in names}
         document = outcome(metrics, {}, state=rest.pop("state", "completed"), **wanted)
         document["metrics"] |= numbers(rest)
         return self._trial(await self._client._json(post(trial_path(self._ref, number, ":tell"), document)))
@@ -196,6 +197,12 @@ class AsyncStudy(StudyFields):
     async def diagnose(self) -> Json:
         """How well the model predicts, what it believes matters, and what limits progress (`:diagnose`)."""
         found: Json = await self._client._json(get(study_path(self._ref, ":diagnose")))
+        return found
+
+    async def updates(self, since: int = 0, limit: int = 1000) -> Json:
+        """How a vector that travels as seeds moves on from a version of theta. As `Study.updates`."""
+        query = {"from": since, "limit": limit}
+        found: Json = await self._client._json(get(study_path(self._ref, "/updates"), query))
         return found
 
     @property

@@ -53,6 +53,8 @@ class AsyncTrial(TrialFields):
         examples: Sequence[Mapping[str, Any]] | None = None,
         cost: float | None = None,
         elapsed_seconds: float | None = None,
+        residual: Sequence[float] | None = None,
+        fingerprint: str | None = None,
         **values: float,
     ) -> AsyncTrial:
         """Tell the outcome. As `Trial.tell`."""
@@ -68,6 +70,8 @@ class AsyncTrial(TrialFields):
             examples=examples,
             cost=cost,
             elapsed_seconds=elapsed,
+            residual=residual,
+            fingerprint=fingerprint,
         )
         return await self._end(":tell", document)
 

@@ -91,12 +91,15 @@ def outcome(
     examples: Sequence[Mapping[str, Any]] | None,
     cost: float | None,
     elapsed_seconds: float | None,
+    residual: Sequence[float] | None = None,
+    fingerprint: str | None = None,
 ) -> Json:
     """What is told about a trial."""
     document: Json = {"state": state, "metrics": numbers({**(metrics or {}), **values})}
     if std is not None:
         document["std"] = numbers(std, "/std")
-    rest = {"feedback": feedback, "examples": examples, "cost": cost, "elapsed_seconds": elapsed_seconds}
+    rest: Json = {"feedback": feedback, "examples": examples, "cost": cost, "elapsed_seconds": elapsed_seconds}
+    rest |= {"residual": residual, "fingerprint": fingerprint}
     return document | {name: value for name, value in rest.items() if value is not None}
 
 

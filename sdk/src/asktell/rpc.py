@@ -28,7 +28,7 @@ from .v1 import operation_pb2, study_pb2, suggester_pb2, trial_pb2
 FILES = (study_pb2, trial_pb2, operation_pb2, suggester_pb2)
 FREE = frozenset({"google.protobuf.Value", "google.protobuf.Struct", "google.protobuf.ListValue"})
 TIME = "google.protobuf.Timestamp"
-NOT_TOLD = frozenset({"asktell.v1.Trial.std", "asktell.v1.Trial.examples"})
+NOT_TOLD = frozenset({"asktell.v1.Trial.std", "asktell.v1.Trial.examples", "asktell.v1.Trial.residual"})
 """Where REST writes null for nothing: protos do not tell an empty list or map from an absent one."""
 STATUS = {
     "invalid": 422,

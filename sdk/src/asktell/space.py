@@ -101,13 +101,30 @@ class Ordinal(Parameter):
 
 @dataclass(frozen=True)
 class Vector(Parameter):
-    """`length` real numbers, each between `min` and `max`: one array."""
+    """`length` real numbers, each between `min` and `max`: one array; `shape` if it is a tensor."""
 
     type = "vector"
     length: int
     min: float
     max: float
     default: Sequence[float] | None = None
+    shape: Sequence[int] | None = None
+
+
+@dataclass(frozen=True)
+class SeedVector(Parameter):
+    """Numbers that stay with this client, of any count: trials carry the seed of what to add to them (`asktell.replica`).
+
+    Attributes:
+        shape: of each tensor by name, or of the only one.
+    """
+
+    type = "vector"
+    shape: Sequence[int] | Mapping[str, Sequence[int]]
+
+    def document(self, name: str | None = None) -> dict[str, Any]:
+        """As the service reads it."""
+        return super().document(name) | {"encoding": "seed"}
 
 
 @dataclass(frozen=True)

@@ -68,7 +68,8 @@ class Study(StudyFields):
             NotFound: no such trial.
             Conflict: another outcome was told before.
         """
-        wanted = {name: rest.pop(name, None) for name in ("std", "feedback", "examples", "cost", "elapsed_seconds")}
+        names = ("std", "feedback", "examples", "cost", "elapsed_seconds", "residual", "fingerprint")
+        wanted = {name: rest.pop(name, None) for name in names}
         document = outcome(metrics, {}, state=rest.pop("state", "completed"), **wanted)
         document["metrics"] |= numbers(rest)
         return self._trial(self._client._json(post(trial_path(self._ref, number, ":tell"), document)))
@@ -199,6 +200,18 @@ class Study(StudyFields):
     def diagnose(self) -> Json:
         """How well the model predicts, what it believes matters, and what limits progress (`:diagnose`)."""
         found: Json = self._client._json(get(study_path(self._ref, ":diagnose")))
+        return found
+
+    def updates(self, since: int = 0, limit: int = 1000) -> Json:
+        """How a vector that travels as seeds moves on from a version of theta; see `asktell.replica`.
+
+        Returns:
+            `{"updates": […], "latest": version}`; the log never changes.
+
+        Raises:
+            Invalid: the study has no such vector.
+        """
+        found: Json = self._client._json(get(study_path(self._ref, "/updates"), {"from": since, "limit": limit}))
         return found
 
     @property

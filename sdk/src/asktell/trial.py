@@ -81,6 +81,8 @@ class Trial(TrialFields):
         examples: Sequence[Mapping[str, Any]] | None = None,
         cost: float | None = None,
         elapsed_seconds: float | None = None,
+        residual: Sequence[float] | None = None,
+        fingerprint: str | None = None,
         **values: float,
     ) -> Trial:
         """Tell the outcome.
@@ -91,6 +93,8 @@ class Trial(TrialFields):
             std: standard error of a metric's value; absent means unknown.
             examples: for studies that score on examples: `id`, `score`, and `output`, `expected`, `feedback`.
             elapsed_seconds: since the ask, if absent.
+            residual: what was measured minus what was wanted, for methods that take more than a number.
+            fingerprint: of the parameters that were evaluated, where they travel as seeds (`Replica.fingerprint()`).
 
         Raises:
             Invalid: a metric is missing or not finite.
@@ -108,6 +112,8 @@ class Trial(TrialFields):
             examples=examples,
             cost=cost,
             elapsed_seconds=elapsed,
+            residual=residual,
+            fingerprint=fingerprint,
         )
         return self._end(":tell", document)
 

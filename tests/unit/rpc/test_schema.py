@@ -17,13 +17,13 @@ from pydantic.fields import FieldInfo
 from api.rpc.evaluation import Opening
 from asktell.v1 import error_pb2, operation_pb2, study_pb2, suggester_pb2, trial_pb2
 from services import answers, pages
-from services.domain import calibration, llm, parameters, study, suggester, trial
+from services.domain import calibration, llm, parameters, study, suggester, trial, updates
 from services.domain.document import Document
-from services.requests import EventsQuery, ExportQuery, NewTrials, WaitQuery
+from services.requests import EventsQuery, ExportQuery, NewTrials, UpdatesQuery, WaitQuery
 
 # What says where a request belongs, and is no part of its document.
 ENVELOPE = {"study", "number", "request_id"}
-PARAMETERS = get_args(get_args(parameters.Parameter)[0])
+PARAMETERS = [get_args(tagged)[0] for tagged in get_args(get_args(parameters.Parameter)[0])]
 
 RESOURCES: list[tuple[type[Message], type[Document]]] = [
     (study_pb2.Study, study.Study),
@@ -57,6 +57,9 @@ RESOURCES: list[tuple[type[Message], type[Document]]] = [
     (study_pb2.ModelPicture, answers.ModelPicture),
     (study_pb2.Limitation, answers.Limitation),
     (trial_pb2.Operation, answers.Operation),
+    (study_pb2.ListUpdatesResponse, answers.UpdateList),
+    (study_pb2.Update, updates.Update),
+    (study_pb2.Mask, updates.Mask),
     (trial_pb2.AskTrialsResponse, answers.AskAnswer),
     (trial_pb2.TellTrialsResponse, answers.TellAnswer),
     (trial_pb2.TellResult, answers.TellResult),
@@ -82,6 +85,7 @@ REQUESTS: list[tuple[type[Message], type[Document], set[str]]] = [
     (operation_pb2.GetOperationRequest, WaitQuery, {"id"}),
     (study_pb2.ExportTrialsRequest, ExportQuery, ENVELOPE),
     (study_pb2.StreamEventsRequest, EventsQuery, ENVELOPE),
+    (study_pb2.ListUpdatesRequest, UpdatesQuery, ENVELOPE),
 ]
 PAIRS = [(message, model, set[str]()) for message, model in RESOURCES] + REQUESTS
 INPUTS = {model for _, model, _ in REQUESTS} | {
@@ -98,7 +102,7 @@ SCALARS = {
 
 
 def names(model: type[Document]) -> set[str]:
-    return set(model.model_fields)
+    return {info.alias or name for name, info in model.model_fields.items()}
 
 
 @pytest.mark.parametrize(("message", "model", "envelope"), PAIRS, ids=lambda x: getattr(x, "__name__", ""))
@@ -111,7 +115,7 @@ def test_a_parameter_has_the_fields_of_all_types() -> None:
 
 
 FIELDS = [
-    pytest.param(message.DESCRIPTOR.fields_by_name[name], info, model, id=f"{model.__name__}.{name}")
+    pytest.param(message.DESCRIPTOR.fields_by_name[info.alias or name], info, model, id=f"{model.__name__}.{name}")
     for message, model, envelope in PAIRS
     for name, info in model.model_fields.items()
     if name not in envelope

@@ -129,7 +129,7 @@ class InfeasibleSuspected(_message.Message):
     def __init__(self, trial: _Optional[int] = ..., evidence: _Optional[_Union[_struct_pb2.Struct, _Mapping]] = ..., at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...
 
 class Parameter(_message.Message):
-    __slots__ = ("name", "type", "when", "min", "max", "scale", "step", "default", "choices", "length", "vocabulary", "min_length", "max_length", "items", "initial", "task", "placeholders")
+    __slots__ = ("name", "type", "when", "min", "max", "scale", "step", "default", "choices", "length", "vocabulary", "min_length", "max_length", "items", "initial", "task", "placeholders", "encoding", "shape")
     class WhenEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -154,6 +154,8 @@ class Parameter(_message.Message):
     INITIAL_FIELD_NUMBER: _ClassVar[int]
     TASK_FIELD_NUMBER: _ClassVar[int]
     PLACEHOLDERS_FIELD_NUMBER: _ClassVar[int]
+    ENCODING_FIELD_NUMBER: _ClassVar[int]
+    SHAPE_FIELD_NUMBER: _ClassVar[int]
     name: str
     type: str
     when: _containers.MessageMap[str, _struct_pb2.ListValue]
@@ -171,7 +173,9 @@ class Parameter(_message.Message):
     initial: _containers.RepeatedScalarFieldContainer[str]
     task: str
     placeholders: _containers.RepeatedScalarFieldContainer[str]
-    def __init__(self, name: _Optional[str] = ..., type: _Optional[str] = ..., when: _Optional[_Mapping[str, _struct_pb2.ListValue]] = ..., min: _Optional[float] = ..., max: _Optional[float] = ..., scale: _Optional[str] = ..., step: _Optional[float] = ..., default: _Optional[_Union[_struct_pb2.Value, _Mapping]] = ..., choices: _Optional[_Iterable[_Union[_struct_pb2.Value, _Mapping]]] = ..., length: _Optional[int] = ..., vocabulary: _Optional[_Iterable[_Union[_struct_pb2.Value, _Mapping]]] = ..., min_length: _Optional[int] = ..., max_length: _Optional[int] = ..., items: _Optional[_Iterable[_Union[_struct_pb2.Value, _Mapping]]] = ..., initial: _Optional[_Iterable[str]] = ..., task: _Optional[str] = ..., placeholders: _Optional[_Iterable[str]] = ...) -> None: ...
+    encoding: str
+    shape: _struct_pb2.Value
+    def __init__(self, name: _Optional[str] = ..., type: _Optional[str] = ..., when: _Optional[_Mapping[str, _struct_pb2.ListValue]] = ..., min: _Optional[float] = ..., max: _Optional[float] = ..., scale: _Optional[str] = ..., step: _Optional[float] = ..., default: _Optional[_Union[_struct_pb2.Value, _Mapping]] = ..., choices: _Optional[_Iterable[_Union[_struct_pb2.Value, _Mapping]]] = ..., length: _Optional[int] = ..., vocabulary: _Optional[_Iterable[_Union[_struct_pb2.Value, _Mapping]]] = ..., min_length: _Optional[int] = ..., max_length: _Optional[int] = ..., items: _Optional[_Iterable[_Union[_struct_pb2.Value, _Mapping]]] = ..., initial: _Optional[_Iterable[str]] = ..., task: _Optional[str] = ..., placeholders: _Optional[_Iterable[str]] = ..., encoding: _Optional[str] = ..., shape: _Optional[_Union[_struct_pb2.Value, _Mapping]] = ...) -> None: ...
 
 class Objective(_message.Message):
     __slots__ = ("metric", "goal", "noisy")
@@ -515,3 +519,68 @@ class ExportTrialsRequest(_message.Message):
     study: str
     format: str
     def __init__(self, study: _Optional[str] = ..., format: _Optional[str] = ...) -> None: ...
+
+class ListUpdatesRequest(_message.Message):
+    __slots__ = ("study", "limit")
+    STUDY_FIELD_NUMBER: _ClassVar[int]
+    FROM_FIELD_NUMBER: _ClassVar[int]
+    LIMIT_FIELD_NUMBER: _ClassVar[int]
+    study: str
+    limit: int
+    def __init__(self, study: _Optional[str] = ..., limit: _Optional[int] = ..., **kwargs) -> None: ...
+
+class ListUpdatesResponse(_message.Message):
+    __slots__ = ("updates", "latest")
+    UPDATES_FIELD_NUMBER: _ClassVar[int]
+    LATEST_FIELD_NUMBER: _ClassVar[int]
+    updates: _containers.RepeatedCompositeFieldContainer[Update]
+    latest: int
+    def __init__(self, updates: _Optional[_Iterable[_Union[Update, _Mapping]]] = ..., latest: _Optional[int] = ...) -> None: ...
+
+class Update(_message.Message):
+    __slots__ = ("theta_version", "rule", "lr", "beta1", "beta2", "epsilon", "weight_decay", "sigma", "rank", "noise", "seed", "norm", "generations", "pairs", "weights", "spreads", "mask")
+    THETA_VERSION_FIELD_NUMBER: _ClassVar[int]
+    RULE_FIELD_NUMBER: _ClassVar[int]
+    LR_FIELD_NUMBER: _ClassVar[int]
+    BETA1_FIELD_NUMBER: _ClassVar[int]
+    BETA2_FIELD_NUMBER: _ClassVar[int]
+    EPSILON_FIELD_NUMBER: _ClassVar[int]
+    WEIGHT_DECAY_FIELD_NUMBER: _ClassVar[int]
+    SIGMA_FIELD_NUMBER: _ClassVar[int]
+    RANK_FIELD_NUMBER: _ClassVar[int]
+    NOISE_FIELD_NUMBER: _ClassVar[int]
+    SEED_FIELD_NUMBER: _ClassVar[int]
+    NORM_FIELD_NUMBER: _ClassVar[int]
+    GENERATIONS_FIELD_NUMBER: _ClassVar[int]
+    PAIRS_FIELD_NUMBER: _ClassVar[int]
+    WEIGHTS_FIELD_NUMBER: _ClassVar[int]
+    SPREADS_FIELD_NUMBER: _ClassVar[int]
+    MASK_FIELD_NUMBER: _ClassVar[int]
+    theta_version: int
+    rule: str
+    lr: float
+    beta1: float
+    beta2: float
+    epsilon: float
+    weight_decay: float
+    sigma: float
+    rank: int
+    noise: str
+    seed: _containers.RepeatedScalarFieldContainer[int]
+    norm: float
+    generations: _containers.RepeatedScalarFieldContainer[int]
+    pairs: _containers.RepeatedScalarFieldContainer[int]
+    weights: _containers.RepeatedScalarFieldContainer[float]
+    spreads: _containers.RepeatedScalarFieldContainer[float]
+    mask: Mask
+    def __init__(self, theta_version: _Optional[int] = ..., rule: _Optional[str] = ..., lr: _Optional[float] = ..., beta1: _Optional[float] = ..., beta2: _Optional[float] = ..., epsilon: _Optional[float] = ..., weight_decay: _Optional[float] = ..., sigma: _Optional[float] = ..., rank: _Optional[int] = ..., noise: _Optional[str] = ..., seed: _Optional[_Iterable[int]] = ..., norm: _Optional[float] = ..., generations: _Optional[_Iterable[int]] = ..., pairs: _Optional[_Iterable[int]] = ..., weights: _Optional[_Iterable[float]] = ..., spreads: _Optional[_Iterable[float]] = ..., mask: _Optional[_Union[Mask, _Mapping]] = ...) -> None: ...
+
+class Mask(_message.Message):
+    __slots__ = ("kind", "keep", "rewind")
+    KIND_FIELD_NUMBER: _ClassVar[int]
+    KEEP_FIELD_NUMBER: _ClassVar[int]
+    REWIND_FIELD_NUMBER: _ClassVar[int]
+    kind: str
+    keep: float
+    rewind: bool
+    def __init__(self, kind: _Optional[str] = ..., keep: _Optional[float] = ..., rewind: _Optional[bool] = ...) -> None: ...

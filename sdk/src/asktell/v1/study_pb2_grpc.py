@@ -87,6 +87,11 @@ class StudiesStub:
                 request_serializer=asktell_dot_v1_dot_study__pb2.GetBestRequest.SerializeToString,
                 response_deserializer=asktell_dot_v1_dot_study__pb2.GetBestResponse.FromString,
                 _registered_method=True)
+        self.ListUpdates = channel.unary_unary(
+                '/asktell.v1.Studies/ListUpdates',
+                request_serializer=asktell_dot_v1_dot_study__pb2.ListUpdatesRequest.SerializeToString,
+                response_deserializer=asktell_dot_v1_dot_study__pb2.ListUpdatesResponse.FromString,
+                _registered_method=True)
         self.StreamEvents = channel.unary_stream(
                 '/asktell.v1.Studies/StreamEvents',
                 request_serializer=asktell_dot_v1_dot_study__pb2.StreamEventsRequest.SerializeToString,
@@ -174,6 +179,13 @@ class StudiesServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ListUpdates(self, request, context):
+        """Reads how a seed-encoded vector moves on from a version: the update log, which never changes.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def StreamEvents(self, request, context):
         """Streams what happens in a study, first what happened after `after`, then each event as it comes. The stream ends
         when the study is deleted or the client hangs up.
@@ -241,6 +253,11 @@ def add_StudiesServicer_to_server(servicer, server):
                     servicer.GetBest,
                     request_deserializer=asktell_dot_v1_dot_study__pb2.GetBestRequest.FromString,
                     response_serializer=asktell_dot_v1_dot_study__pb2.GetBestResponse.SerializeToString,
+            ),
+            'ListUpdates': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListUpdates,
+                    request_deserializer=asktell_dot_v1_dot_study__pb2.ListUpdatesRequest.FromString,
+                    response_serializer=asktell_dot_v1_dot_study__pb2.ListUpdatesResponse.SerializeToString,
             ),
             'StreamEvents': grpc.unary_stream_rpc_method_handler(
                     servicer.StreamEvents,
@@ -524,6 +541,33 @@ class Studies:
             '/asktell.v1.Studies/GetBest',
             asktell_dot_v1_dot_study__pb2.GetBestRequest.SerializeToString,
             asktell_dot_v1_dot_study__pb2.GetBestResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListUpdates(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/asktell.v1.Studies/ListUpdates',
+            asktell_dot_v1_dot_study__pb2.ListUpdatesRequest.SerializeToString,
+            asktell_dot_v1_dot_study__pb2.ListUpdatesResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -20,6 +20,7 @@ class StudiesStub:
     CompleteStudy: grpc.UnaryUnaryMultiCallable[study_pb2.CompleteStudyRequest, study_pb2.Study]
     DiagnoseStudy: grpc.UnaryUnaryMultiCallable[study_pb2.DiagnoseStudyRequest, study_pb2.Diagnosis]
     GetBest: grpc.UnaryUnaryMultiCallable[study_pb2.GetBestRequest, study_pb2.GetBestResponse]
+    ListUpdates: grpc.UnaryUnaryMultiCallable[study_pb2.ListUpdatesRequest, study_pb2.ListUpdatesResponse]
     StreamEvents: grpc.UnaryStreamMultiCallable[study_pb2.StreamEventsRequest, study_pb2.Event]
     ExportTrials: grpc.UnaryStreamMultiCallable[study_pb2.ExportTrialsRequest, httpbody_pb2.HttpBody]
 
@@ -34,6 +35,7 @@ class StudiesAsyncStub:
     CompleteStudy: grpc.aio.UnaryUnaryMultiCallable[study_pb2.CompleteStudyRequest, study_pb2.Study]
     DiagnoseStudy: grpc.aio.UnaryUnaryMultiCallable[study_pb2.DiagnoseStudyRequest, study_pb2.Diagnosis]
     GetBest: grpc.aio.UnaryUnaryMultiCallable[study_pb2.GetBestRequest, study_pb2.GetBestResponse]
+    ListUpdates: grpc.aio.UnaryUnaryMultiCallable[study_pb2.ListUpdatesRequest, study_pb2.ListUpdatesResponse]
     StreamEvents: grpc.aio.UnaryStreamMultiCallable[study_pb2.StreamEventsRequest, study_pb2.Event]
     ExportTrials: grpc.aio.UnaryStreamMultiCallable[study_pb2.ExportTrialsRequest, httpbody_pb2.HttpBody]
 
@@ -48,6 +50,7 @@ class StudiesServicer:
     def CompleteStudy(self, request: study_pb2.CompleteStudyRequest, context: grpc.aio.ServicerContext[study_pb2.CompleteStudyRequest, study_pb2.Study]) -> Awaitable[study_pb2.Study]: ...
     def DiagnoseStudy(self, request: study_pb2.DiagnoseStudyRequest, context: grpc.aio.ServicerContext[study_pb2.DiagnoseStudyRequest, study_pb2.Diagnosis]) -> Awaitable[study_pb2.Diagnosis]: ...
     def GetBest(self, request: study_pb2.GetBestRequest, context: grpc.aio.ServicerContext[study_pb2.GetBestRequest, study_pb2.GetBestResponse]) -> Awaitable[study_pb2.GetBestResponse]: ...
+    def ListUpdates(self, request: study_pb2.ListUpdatesRequest, context: grpc.aio.ServicerContext[study_pb2.ListUpdatesRequest, study_pb2.ListUpdatesResponse]) -> Awaitable[study_pb2.ListUpdatesResponse]: ...
     def StreamEvents(self, request: study_pb2.StreamEventsRequest, context: grpc.aio.ServicerContext[study_pb2.StreamEventsRequest, study_pb2.Event]) -> AsyncIterator[study_pb2.Event] | Awaitable[None]: ...
     def ExportTrials(self, request: study_pb2.ExportTrialsRequest, context: grpc.aio.ServicerContext[study_pb2.ExportTrialsRequest, httpbody_pb2.HttpBody]) -> AsyncIterator[httpbody_pb2.HttpBody] | Awaitable[None]: ...
 

@@ -34,7 +34,7 @@ TRIAL_STATE_FAILED: TrialState
 TRIAL_STATE_CANCELLED: TrialState
 
 class Trial(_message.Message):
-    __slots__ = ("study", "number", "state", "parameters", "metrics", "std", "feasible", "worker", "attempt", "lease_expires_at", "suggested_by", "measurements", "evaluate_on", "feedback", "examples", "elapsed_seconds", "cost", "labels", "metadata", "seq", "created_at", "started_at", "finished_at")
+    __slots__ = ("study", "number", "state", "parameters", "metrics", "std", "feasible", "worker", "attempt", "lease_expires_at", "suggested_by", "measurements", "evaluate_on", "feedback", "examples", "elapsed_seconds", "cost", "labels", "metadata", "seq", "created_at", "started_at", "finished_at", "residual")
     class ParametersEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -86,6 +86,7 @@ class Trial(_message.Message):
     CREATED_AT_FIELD_NUMBER: _ClassVar[int]
     STARTED_AT_FIELD_NUMBER: _ClassVar[int]
     FINISHED_AT_FIELD_NUMBER: _ClassVar[int]
+    RESIDUAL_FIELD_NUMBER: _ClassVar[int]
     study: str
     number: int
     state: TrialState
@@ -109,7 +110,8 @@ class Trial(_message.Message):
     created_at: _timestamp_pb2.Timestamp
     started_at: _timestamp_pb2.Timestamp
     finished_at: _timestamp_pb2.Timestamp
-    def __init__(self, study: _Optional[str] = ..., number: _Optional[int] = ..., state: _Optional[_Union[TrialState, str]] = ..., parameters: _Optional[_Mapping[str, _struct_pb2.Value]] = ..., metrics: _Optional[_Mapping[str, float]] = ..., std: _Optional[_Mapping[str, float]] = ..., feasible: _Optional[bool] = ..., worker: _Optional[str] = ..., attempt: _Optional[int] = ..., lease_expires_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., suggested_by: _Optional[_Union[SuggestedBy, _Mapping]] = ..., measurements: _Optional[_Iterable[_Union[Measurement, _Mapping]]] = ..., evaluate_on: _Optional[_Union[EvaluateOn, _Mapping]] = ..., feedback: _Optional[str] = ..., examples: _Optional[_Iterable[_Union[ExampleResult, _Mapping]]] = ..., elapsed_seconds: _Optional[float] = ..., cost: _Optional[float] = ..., labels: _Optional[_Mapping[str, str]] = ..., metadata: _Optional[_Union[_struct_pb2.Struct, _Mapping]] = ..., seq: _Optional[int] = ..., created_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., started_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., finished_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...
+    residual: _containers.RepeatedScalarFieldContainer[float]
+    def __init__(self, study: _Optional[str] = ..., number: _Optional[int] = ..., state: _Optional[_Union[TrialState, str]] = ..., parameters: _Optional[_Mapping[str, _struct_pb2.Value]] = ..., metrics: _Optional[_Mapping[str, float]] = ..., std: _Optional[_Mapping[str, float]] = ..., feasible: _Optional[bool] = ..., worker: _Optional[str] = ..., attempt: _Optional[int] = ..., lease_expires_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., suggested_by: _Optional[_Union[SuggestedBy, _Mapping]] = ..., measurements: _Optional[_Iterable[_Union[Measurement, _Mapping]]] = ..., evaluate_on: _Optional[_Union[EvaluateOn, _Mapping]] = ..., feedback: _Optional[str] = ..., examples: _Optional[_Iterable[_Union[ExampleResult, _Mapping]]] = ..., elapsed_seconds: _Optional[float] = ..., cost: _Optional[float] = ..., labels: _Optional[_Mapping[str, str]] = ..., metadata: _Optional[_Union[_struct_pb2.Struct, _Mapping]] = ..., seq: _Optional[int] = ..., created_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., started_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., finished_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., residual: _Optional[_Iterable[float]] = ...) -> None: ...
 
 class SuggestedBy(_message.Message):
     __slots__ = ("suggester", "reason", "fallback", "seen_seq")
@@ -163,7 +165,7 @@ class ExampleResult(_message.Message):
     def __init__(self, id: _Optional[str] = ..., score: _Optional[float] = ..., output: _Optional[str] = ..., expected: _Optional[str] = ..., feedback: _Optional[str] = ...) -> None: ...
 
 class NumberedOutcome(_message.Message):
-    __slots__ = ("number", "metrics", "state", "std", "feedback", "examples", "elapsed_seconds", "cost")
+    __slots__ = ("number", "metrics", "state", "std", "feedback", "examples", "elapsed_seconds", "cost", "residual", "fingerprint")
     class MetricsEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -186,6 +188,8 @@ class NumberedOutcome(_message.Message):
     EXAMPLES_FIELD_NUMBER: _ClassVar[int]
     ELAPSED_SECONDS_FIELD_NUMBER: _ClassVar[int]
     COST_FIELD_NUMBER: _ClassVar[int]
+    RESIDUAL_FIELD_NUMBER: _ClassVar[int]
+    FINGERPRINT_FIELD_NUMBER: _ClassVar[int]
     number: int
     metrics: _containers.ScalarMap[str, float]
     state: TrialState
@@ -194,10 +198,12 @@ class NumberedOutcome(_message.Message):
     examples: _containers.RepeatedCompositeFieldContainer[ExampleResult]
     elapsed_seconds: float
     cost: float
-    def __init__(self, number: _Optional[int] = ..., metrics: _Optional[_Mapping[str, float]] = ..., state: _Optional[_Union[TrialState, str]] = ..., std: _Optional[_Mapping[str, float]] = ..., feedback: _Optional[str] = ..., examples: _Optional[_Iterable[_Union[ExampleResult, _Mapping]]] = ..., elapsed_seconds: _Optional[float] = ..., cost: _Optional[float] = ...) -> None: ...
+    residual: _containers.RepeatedScalarFieldContainer[float]
+    fingerprint: str
+    def __init__(self, number: _Optional[int] = ..., metrics: _Optional[_Mapping[str, float]] = ..., state: _Optional[_Union[TrialState, str]] = ..., std: _Optional[_Mapping[str, float]] = ..., feedback: _Optional[str] = ..., examples: _Optional[_Iterable[_Union[ExampleResult, _Mapping]]] = ..., elapsed_seconds: _Optional[float] = ..., cost: _Optional[float] = ..., residual: _Optional[_Iterable[float]] = ..., fingerprint: _Optional[str] = ...) -> None: ...
 
 class NewTrial(_message.Message):
-    __slots__ = ("parameters", "metrics", "state", "std", "feedback", "elapsed_seconds", "cost", "labels", "metadata")
+    __slots__ = ("parameters", "metrics", "state", "std", "feedback", "elapsed_seconds", "cost", "labels", "metadata", "residual")
     class ParametersEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -235,6 +241,7 @@ class NewTrial(_message.Message):
     COST_FIELD_NUMBER: _ClassVar[int]
     LABELS_FIELD_NUMBER: _ClassVar[int]
     METADATA_FIELD_NUMBER: _ClassVar[int]
+    RESIDUAL_FIELD_NUMBER: _ClassVar[int]
     parameters: _containers.MessageMap[str, _struct_pb2.Value]
     metrics: _containers.ScalarMap[str, float]
     state: TrialState
@@ -244,7 +251,8 @@ class NewTrial(_message.Message):
     cost: float
     labels: _containers.ScalarMap[str, str]
     metadata: _struct_pb2.Struct
-    def __init__(self, parameters: _Optional[_Mapping[str, _struct_pb2.Value]] = ..., metrics: _Optional[_Mapping[str, float]] = ..., state: _Optional[_Union[TrialState, str]] = ..., std: _Optional[_Mapping[str, float]] = ..., feedback: _Optional[str] = ..., elapsed_seconds: _Optional[float] = ..., cost: _Optional[float] = ..., labels: _Optional[_Mapping[str, str]] = ..., metadata: _Optional[_Union[_struct_pb2.Struct, _Mapping]] = ...) -> None: ...
+    residual: _containers.RepeatedScalarFieldContainer[float]
+    def __init__(self, parameters: _Optional[_Mapping[str, _struct_pb2.Value]] = ..., metrics: _Optional[_Mapping[str, float]] = ..., state: _Optional[_Union[TrialState, str]] = ..., std: _Optional[_Mapping[str, float]] = ..., feedback: _Optional[str] = ..., elapsed_seconds: _Optional[float] = ..., cost: _Optional[float] = ..., labels: _Optional[_Mapping[str, str]] = ..., metadata: _Optional[_Union[_struct_pb2.Struct, _Mapping]] = ..., residual: _Optional[_Iterable[float]] = ...) -> None: ...
 
 class TrialPatch(_message.Message):
     __slots__ = ("labels", "metadata")
@@ -450,7 +458,7 @@ class UpdateTrialRequest(_message.Message):
     def __init__(self, study: _Optional[str] = ..., number: _Optional[int] = ..., patch: _Optional[_Union[TrialPatch, _Mapping]] = ..., request_id: _Optional[str] = ...) -> None: ...
 
 class TellTrialRequest(_message.Message):
-    __slots__ = ("study", "number", "metrics", "state", "std", "feedback", "examples", "elapsed_seconds", "cost", "request_id")
+    __slots__ = ("study", "number", "metrics", "state", "std", "feedback", "examples", "elapsed_seconds", "cost", "request_id", "residual", "fingerprint")
     class MetricsEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -475,6 +483,8 @@ class TellTrialRequest(_message.Message):
     ELAPSED_SECONDS_FIELD_NUMBER: _ClassVar[int]
     COST_FIELD_NUMBER: _ClassVar[int]
     REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
+    RESIDUAL_FIELD_NUMBER: _ClassVar[int]
+    FINGERPRINT_FIELD_NUMBER: _ClassVar[int]
     study: str
     number: int
     metrics: _containers.ScalarMap[str, float]
@@ -485,7 +495,9 @@ class TellTrialRequest(_message.Message):
     elapsed_seconds: float
     cost: float
     request_id: str
-    def __init__(self, study: _Optional[str] = ..., number: _Optional[int] = ..., metrics: _Optional[_Mapping[str, float]] = ..., state: _Optional[_Union[TrialState, str]] = ..., std: _Optional[_Mapping[str, float]] = ..., feedback: _Optional[str] = ..., examples: _Optional[_Iterable[_Union[ExampleResult, _Mapping]]] = ..., elapsed_seconds: _Optional[float] = ..., cost: _Optional[float] = ..., request_id: _Optional[str] = ...) -> None: ...
+    residual: _containers.RepeatedScalarFieldContainer[float]
+    fingerprint: str
+    def __init__(self, study: _Optional[str] = ..., number: _Optional[int] = ..., metrics: _Optional[_Mapping[str, float]] = ..., state: _Optional[_Union[TrialState, str]] = ..., std: _Optional[_Mapping[str, float]] = ..., feedback: _Optional[str] = ..., examples: _Optional[_Iterable[_Union[ExampleResult, _Mapping]]] = ..., elapsed_seconds: _Optional[float] = ..., cost: _Optional[float] = ..., request_id: _Optional[str] = ..., residual: _Optional[_Iterable[float]] = ..., fingerprint: _Optional[str] = ...) -> None: ...
 
 class ReportTrialRequest(_message.Message):
     __slots__ = ("study", "number", "step", "metrics", "request_id")

@@ -1,0 +1,46 @@
+"""Reading the update log of a seed-encoded vector."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from sqlalchemy import Connection
+
+from .answers import UpdateList
+from .caller import Caller
+from .domain.errors import Invalid
+from .domain.updates import decode
+from .requests import UpdatesQuery
+from .store import updates as store
+from .studies import Studies
+from .transactions import Transactions
+
+
+class Updates:
+    """The use case of following theta."""
+
+    def __init__(self, transactions: Transactions, studies: Studies) -> None:
+        self._transactions = transactions
+        self._studies = studies
+
+    async def list(self, caller: Caller, ref: str, query: UpdatesQuery) -> UpdateList:
+        """The updates from a version of theta on.
+
+        Raises:
+            NotFound: no such study.
+            Invalid: it has no seed-encoded vector.
+        """
+        bodies, latest = await self.bodies(caller, ref, query)
+        return UpdateList.model_construct(updates=tuple(decode(b"".join(bodies))), latest=latest)
+
+    async def bodies(self, caller: Caller, ref: str, query: UpdatesQuery) -> tuple[Sequence[bytes], int]:
+        """The same in binary form, and the newest version of theta."""
+        record, _ = await self._studies.find(caller, ref)
+        if record.spec.seed_vector is None:
+            raise Invalid(f"study {record.name!r} has no vector with encoding seed, hence no updates")
+
+        def read(connection: Connection) -> tuple[Sequence[bytes], int]:
+            latest = store.published(connection, record.id)
+            return store.since(connection, record.id, query.from_, query.limit), latest
+
+        return await self._transactions.read(read)
