@@ -214,8 +214,7 @@ class Asks:
         made = self._make(work, wish, missing, bool(waiting)) if missing > 0 else []
         if made is None:
             return None
-        for trial in waiting:
-            self._start(work, trial, request, "waiting")
+        self._started(work, waiting, request, "waiting")
         if not waiting and not made:
             settle(work)
             require_active(work)
@@ -245,17 +244,19 @@ class Asks:
             made = fitting(work, self._catalogue.inline(work, missing))
             work.progress.exhausted = len(made) < missing
             seen = work.progress.seq
-            return [self._start(work, suggested(work, s, seen), wish.request, "inline") for s in made]
+            return self._started(work, [suggested(work, s, seen) for s in made], wish.request, "inline")
         buffered = self._from_buffer(work, wish, missing)
         is_all = work.progress.exhausted or (work.progress.short and (has_some or bool(buffered)))
         if len(buffered) < missing and not wish.is_last and not is_all:
             return None
-        suggestion_store.remove(work.connection, work.id, [b.place for b in buffered])
+        if buffered:
+            suggestion_store.remove(work.connection, work.id, buffered[-1].place)
         work.progress.buffered -= len(buffered)
         fits = {id(s) for s in fitting(work, [b.suggestion for b in buffered])}
         buffered = [b for b in buffered if id(b.suggestion) in fits]
         source = "operation" if wish.is_operation else "buffer"
-        trials = [self._start(work, suggested(work, b.suggestion, b.seen_seq), wish.request, source) for b in buffered]
+        records = [suggested(work, b.suggestion, b.seen_seq) for b in buffered]
+        trials = self._started(work, records, wish.request, source)
         if len(trials) < missing and wish.is_last and not work.progress.exhausted:
             trials += self._fall_back(work, wish, missing - len(trials))
         if not trials and not has_some and not work.progress.exhausted:
@@ -276,14 +277,15 @@ class Asks:
             trial = suggested(work, suggestion, work.progress.seq)
             trial.fallback = True
             trial.suggester, trial.reason = "sobol", f"{work.spec.suggester.name} was not ready in time: {trial.reason}"
-            trials.append(self._start(work, trial, wish.request, "fallback"))
-        return trials
+            trials.append(trial)
+        return self._started(work, trials, wish.request, "fallback")
 
     @staticmethod
-    def _start(work: StudyWork, trial: TrialRecord, request: AskRequest, source: str) -> TrialRecord:
-        start(work, trial, request.worker, request.lease_seconds)
-        metrics.ASKS.labels(source).inc()
-        return trial
+    def _started(work: StudyWork, trials: list[TrialRecord], request: AskRequest, source: str) -> list[TrialRecord]:
+        for trial in trials:
+            start(work, trial, request.worker, request.lease_seconds)
+        metrics.ASKS.labels(source).inc(len(trials))
+        return trials
 
     def _keep_waiting(self, work: StudyWork, wish: Wish) -> None:
         """Leave a row that tells the dispatcher how much is wanted."""

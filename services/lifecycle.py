@@ -45,7 +45,7 @@ def new_trial(work: StudyWork, parameters: Mapping[str, Any], **fields: Any) -> 
         number=work.next_number(),
         state=fields.pop("state", TrialState.WAITING),
         parameters=point,
-        point_key=point_key(point),
+        point_key=None if work.spec.seed_vector is not None else point_key(point),  # seeds never come twice
         created_at=work.now,
         **fields,
     )

@@ -106,7 +106,7 @@ class Suggesting:
             store.update_state(work.connection, state)
             work.write()
             known = min(known_seq, work.progress.seq)
-            changed = trial_store.changed_since(work.connection, work.id, known)
+            changed = trial_store.observations_since(work.connection, work.id, known)
             return Claim(
                 study=work.id,
                 project=work.study.project,
@@ -115,7 +115,7 @@ class Suggesting:
                 spec=work.spec,
                 seed=work.study.seed,
                 known_seq=known,
-                observations=tuple(record.observation() for record in changed),
+                observations=changed,
                 seq=work.progress.seq,
                 next_number=work.progress.next_number,
                 count=count,

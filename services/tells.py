@@ -66,7 +66,7 @@ class Tells:
             if replay is not None:
                 return replay
             work.preload(numbers)
-            results = tuple(self._result(work, item) for item in read)
+            results = tuple(self._result(work, item, request.brief) for item in read)
             self._after(work)
             answer = TellAnswer.model_construct(results=results)
             record(work.connection, caller.project, idem, answer, work.now)
@@ -74,16 +74,16 @@ class Tells:
 
         return await self._studies.run(caller, study, run, numbers)
 
-    def _result(self, work: StudyWork, item: NumberedOutcome | _Unreadable) -> TellResult:
+    def _result(self, work: StudyWork, item: NumberedOutcome | _Unreadable, brief: bool) -> TellResult:
         try:
             if not isinstance(item, NumberedOutcome):
                 raise item.error
             told = self._tell(work, item.number, item.outcome())
-            trial = told.trial(work.study.name, _measurements(work, told))
-            return TellResult.model_construct(number=item.number, status=200, trial=trial, error=None)
+            trial = None if brief else told.trial(work.study.name, _measurements(work, told))
+            return TellResult.made(number=item.number, status=200, trial=trial, error=None)
         except AsktellError as error:
             found = problem(error)
-            return TellResult.model_construct(number=item.number, status=found.status, trial=None, error=found)
+            return TellResult.made(number=item.number, status=found.status, trial=None, error=found)
 
     @staticmethod
     def _tell(work: StudyWork, number: int, outcome: Outcome) -> TrialRecord:

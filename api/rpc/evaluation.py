@@ -82,6 +82,7 @@ class Opening(Document):
     resume: bool = False
     keep_on_disconnect: bool = False
     running: Annotated[int, Field(ge=0, le=MAX_BATCH)] = 1
+    brief: bool = False
 
 
 class Evaluation:
@@ -184,7 +185,7 @@ class Evaluation:
             self._has_outcomes.clear()
             while self._outcomes:
                 batch, self._outcomes = self._outcomes[:MAX_BATCH], self._outcomes[MAX_BATCH:]
-                await self._tell(TellMany.model_construct(outcomes=tuple(batch)))
+                await self._tell(TellMany.model_construct(outcomes=tuple(batch), brief=self._opening.brief))
             if self._has_closed or (self._is_done and not self._out):
                 self._over.set()
 

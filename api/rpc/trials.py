@@ -53,7 +53,7 @@ class Trials(trial_pb2_grpc.TrialsServicer):
         return reply(trial_pb2.AskTrialsResponse, found, context)
 
     async def TellTrials(self, request: trial_pb2.TellTrialsRequest, context: Context) -> trial_pb2.TellTrialsResponse:
-        outcomes, idem = tell_many(request.outcomes), idempotency(request, context)
+        outcomes, idem = tell_many(request.outcomes, request.brief), idempotency(request, context)
         found = await self._services.tells.tell_many(CALLER.get(), request.study, outcomes, idem)
         return reply(trial_pb2.TellTrialsResponse, found, context)
 
@@ -119,7 +119,7 @@ class Trials(trial_pb2_grpc.TrialsServicer):
         await Evaluation(self._services, CALLER.get(), self._releases, context.write).run(request_iterator)
 
 
-def tell_many(outcomes: Any) -> TellMany:
+def tell_many(outcomes: Any, brief: bool) -> TellMany:
     """Outcomes as the use case takes them: each is read, and judged, on its own there.
 
     Raises:
@@ -127,4 +127,4 @@ def tell_many(outcomes: Any) -> TellMany:
     """
     if not 1 <= len(outcomes) <= MAX_BATCH:
         raise Invalid.at("/outcomes", f"must be 1 to {MAX_BATCH} outcomes")
-    return TellMany.model_construct(outcomes=tuple(take(item) for item in outcomes))
+    return TellMany.model_construct(outcomes=tuple(take(item) for item in outcomes), brief=brief)

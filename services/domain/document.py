@@ -43,6 +43,17 @@ class Document(BaseModel):
         except ArithmeticError:
             raise Invalid("a number is too large or too small to work with") from None
 
+    @classmethod
+    def made(cls, **fields: Any) -> Self:
+        """As `model_construct` where every field is given, at a fraction of its cost: for what is answered by the thousand."""
+        document = cls.__new__(cls)
+        put = object.__setattr__
+        put(document, "__dict__", fields)
+        put(document, "__pydantic_fields_set__", set(fields))
+        put(document, "__pydantic_extra__", None)
+        put(document, "__pydantic_private__", None)
+        return document
+
     def wire(self) -> dict[str, Any]:
         """The document as JSON-ready values, in the words of the contract."""
         return self.model_dump(mode="json")

@@ -63,6 +63,22 @@ class Expression:
         found = sum(abs(left - right) for op, left, right in pairs if not _COMPARE[type(op)](left, right))
         return found if found < MOST_EXCESS else MOST_EXCESS  # also where it is no number
 
+    def margin(self, values: Mapping[str, Any]) -> float:
+        """Where it is kept by how much, below 0; else the excess. Of a chain the comparison that is closest to breaking.
+
+        An equality and an inequality have no room: 0 where they are kept.
+        """
+        excess = self.excess(values)
+        if excess > 0:
+            return excess
+        try:
+            terms = [_value(node, values) for node in (self._tree.left, *self._tree.comparators)]
+        except (ArithmeticError, ValueError):
+            return MOST_EXCESS
+        pairs = zip(self._tree.ops, terms, terms[1:], strict=False)
+        room = [abs(left - right) for op, left, right in pairs if not isinstance(op, (ast.Eq, ast.NotEq))]
+        return -min(room) if len(room) == len(self._tree.ops) else 0.0
+
 
 def parse(text: str, names: frozenset[str]) -> Expression:
     """Parse a constraint such as `"layers * lr <= 0.2"`.

@@ -191,6 +191,7 @@ class TellMany(Document):
     """Many outcomes; each is judged on its own (the items are read one by one)."""
 
     outcomes: Annotated[tuple[dict[str, Any], ...], Field(min_length=1, max_length=MAX_BATCH)]
+    brief: bool = Field(default=False, description="Results without the trials, which cost most where many are told.")
 
 
 class AskRequest(Document):

@@ -141,10 +141,10 @@ class TrialRecord:
 
     def trial(self, study_name: str, measurements: Sequence[Measurement] = ()) -> Trial:
         """The trial as answered to clients."""
-        suggested_by = SuggestedBy.model_construct(
+        suggested_by = SuggestedBy.made(
             suggester=self.suggester, reason=self.reason, fallback=self.fallback, seen_seq=self.seen_seq
         )
-        return Trial.model_construct(
+        return Trial.made(
             study=study_name,
             number=self.number,
             state=self.state,
@@ -179,23 +179,26 @@ class TrialRecord:
             return None
         return EvaluateOn.model_construct(split=self.evaluate_on["split"], ids=tuple(self.evaluate_on["ids"]))
 
-    def observation(self) -> Observation:
-        """The trial as suggesters see it."""
-        return Observation(
-            number=self.number,
-            told_seq=self.told_seq or self.seq,
-            state=self.state,
-            parameters=self.parameters,
-            metrics=self.metrics,
-            std=self.std or {},
-            feasible=self.feasible,
-            origin=self.origin,
-            suggester=self.suggester,
-            feedback=self.feedback,
-            examples=None if self.examples is None else tuple(self.examples),
-            evaluate_on=self.evaluate_on,
-            residual=None if self.residual is None else tuple(self.residual),
-        )
+
+def observation(
+    *,
+    seq: int,
+    told_seq: int | None,
+    state: str,
+    std: dict[str, float] | None,
+    examples: list[Any] | None,
+    residual: list[float] | None,
+    **same: Any,
+) -> Observation:
+    """A trial as suggesters see it, from its columns."""
+    return Observation(
+        told_seq=told_seq or seq,
+        state=TrialState(state),
+        std=std or {},
+        examples=None if examples is None else tuple(examples),
+        residual=None if residual is None else tuple(residual),
+        **same,
+    )
 
 
 TRIAL_FIELDS = tuple(f.name for f in fields(TrialRecord))

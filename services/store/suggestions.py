@@ -10,6 +10,7 @@ from typing import Any
 from sqlalchemy import Connection, delete, insert, or_, select, update
 
 from ..domain.suggester import Suggestion
+from .bulk import insert_rows
 from .tables import ProgressRow, StudyRow, SuggesterStateRow, SuggestionRow, table
 
 SUGGESTIONS = table(SuggestionRow)
@@ -44,11 +45,9 @@ def first(connection: Connection, study_id: str, limit: int) -> list[Buffered]:
     ]
 
 
-def remove(connection: Connection, study_id: str, places: Sequence[int]) -> None:
-    """Take handed-out suggestions away."""
-    connection.execute(
-        delete(SUGGESTIONS).where(SUGGESTIONS.c.study_id == study_id, SUGGESTIONS.c.place.in_(list(places)))
-    )
+def remove(connection: Connection, study_id: str, last: int) -> None:
+    """Take handed-out suggestions away: those up to a place."""
+    connection.execute(delete(SUGGESTIONS).where(SUGGESTIONS.c.study_id == study_id, SUGGESTIONS.c.place <= last))
 
 
 def replace(connection: Connection, study_id: str, suggestions: Sequence[Suggestion], seen_seq: int) -> None:
@@ -60,8 +59,7 @@ def replace(connection: Connection, study_id: str, suggestions: Sequence[Suggest
     ]
     for row in rows:
         row["origin"] = dict(row["origin"])
-    if rows:
-        connection.execute(insert(SUGGESTIONS), rows)
+    insert_rows(connection, SUGGESTIONS, rows)
 
 
 @dataclass(slots=True)

@@ -5,13 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from operator import attrgetter
 from typing import Any
 
 from sqlalchemy import Connection, Select, func, insert, select
 
+from ..domain.history import Observation
 from ..domain.trial import Measurement, TrialState
 from .bulk import insert_rows, update_rows
-from .records import TRIAL_FIELDS, TrialRecord
+from .records import TRIAL_FIELDS, TrialRecord, observation
 from .tables import MeasurementRow, TrialRow, table
 
 TRIALS = table(TrialRow)
@@ -21,6 +23,10 @@ CHUNK = 500
 _COLUMNS = [TRIALS.c["metadata" if name == "meta" else name] for name in TRIAL_FIELDS]
 _STATE = TRIAL_FIELDS.index("state")
 _KEYS = ("study_id", "number")
+_OBSERVED = (
+    "number", "seq", "told_seq", "state", "parameters", "metrics", "std", "feasible", "origin", "suggester", "feedback", "examples",
+    "evaluate_on", "residual",
+)  # fmt: skip
 
 
 def _records(connection: Connection, query: Select[Any]) -> list[TrialRecord]:
@@ -42,7 +48,9 @@ def get_many(connection: Connection, study_id: str, numbers: Iterable[int]) -> d
     found: dict[int, TrialRecord] = {}
     for start in range(0, len(wanted), CHUNK):
         part = wanted[start : start + CHUNK]
-        for record in _records(connection, _of(study_id).where(TRIALS.c.number.in_(part))):
+        is_row = part[-1] - part[0] + 1 == len(part)
+        those = TRIALS.c.number.between(part[0], part[-1]) if is_row else TRIALS.c.number.in_(part)
+        for record in _records(connection, _of(study_id).where(those)):
             found[record.number] = record
     return found
 
@@ -61,9 +69,11 @@ def running(connection: Connection, study_id: str, worker: str | None = None) ->
     return _records(connection, query.order_by(TRIALS.c.number))
 
 
-def changed_since(connection: Connection, study_id: str, seq: int) -> list[TrialRecord]:
-    """Trials that changed after `seq`, by number."""
-    return _records(connection, _of(study_id).where(TRIALS.c.seq > seq).order_by(TRIALS.c.number))
+def observations_since(connection: Connection, study_id: str, seq: int) -> tuple[Observation, ...]:
+    """Trials that changed after `seq` as suggesters see them, by number."""
+    columns = [TRIALS.c[name] for name in _OBSERVED]
+    query = select(*columns).where(TRIALS.c.study_id == study_id, TRIALS.c.seq > seq).order_by(TRIALS.c.number)
+    return tuple(observation(**dict(zip(_OBSERVED, row, strict=True))) for row in connection.execute(query))
 
 
 def has_point(connection: Connection, study_id: str, point_key: str) -> bool:
@@ -138,28 +148,30 @@ def page(connection: Connection, study_id: str, wanted: Slice) -> list[TrialReco
     )
 
 
-def _row(record: TrialRecord) -> dict[str, Any]:
-    row = {name: getattr(record, name) for name in TRIAL_FIELDS}
-    row["state"] = record.state.value
-    row["metadata"] = row.pop("meta")
-    return row
+def _rows(records: Sequence[TrialRecord], fields: Sequence[str]) -> list[dict[str, Any]]:
+    values = attrgetter(*fields)
+    names = ["metadata" if name == "meta" else name for name in fields]
+    rows = [dict(zip(names, values(record), strict=True)) for record in records]
+    for row in rows:
+        row["state"] = row["state"].value
+    return rows
 
 
 def insert_many(connection: Connection, records: Sequence[TrialRecord]) -> None:
     """Write new trials."""
-    insert_rows(connection, TRIALS, [_row(record) for record in records])
+    insert_rows(connection, TRIALS, _rows(records, TRIAL_FIELDS))
 
 
 # What never changes after creation is not written again.
 _FIXED = frozenset(
     {"parameters", "point_key", "suggester", "reason", "fallback", "seen_seq", "origin", "receipt", "created_at"}
 )
+_CHANGING = tuple(name for name in TRIAL_FIELDS if name not in _FIXED)
 
 
 def update_many(connection: Connection, records: Sequence[TrialRecord]) -> None:
     """Write changed trials back."""
-    rows = [{name: value for name, value in _row(record).items() if name not in _FIXED} for record in records]
-    update_rows(connection, TRIALS, _KEYS, rows)
+    update_rows(connection, TRIALS, _KEYS, _rows(records, _CHANGING))
 
 
 def measurements(connection: Connection, study_id: str, numbers: Sequence[int]) -> dict[int, list[Measurement]]:

@@ -72,16 +72,17 @@ class AsyncStudy(StudyFields):
         document["metrics"] |= numbers(rest)
         return self._trial(await self._client._json(post(trial_path(self._ref, number, ":tell"), document)))
 
-    async def tell_many(self, outcomes: Sequence[Mapping[str, Any]]) -> list[Json]:
+    async def tell_many(self, outcomes: Sequence[Mapping[str, Any]], *, brief: bool = False) -> list[Json]:
         """Tell many outcomes in one call; each is judged on its own.
 
         Args:
             outcomes: `{"number": 3, "metrics": {…}, …}` each.
+            brief: leave the trials out of the answer, which cost most where thousands are told.
 
         Returns:
             `{"number", "status", "trial" or "error"}` each, in the same order.
         """
-        document = {"outcomes": [dict(item) for item in outcomes]}
+        document = {"outcomes": [dict(item) for item in outcomes], "brief": brief}
         return list((await self._client._json(post(study_path(self._ref, "/trials:tell"), document)))["results"])
 
     async def enqueue(

@@ -360,14 +360,16 @@ class AskTrialsResponse(_message.Message):
     def __init__(self, trials: _Optional[_Iterable[_Union[Trial, _Mapping]]] = ..., operation: _Optional[_Union[Operation, _Mapping]] = ...) -> None: ...
 
 class TellTrialsRequest(_message.Message):
-    __slots__ = ("study", "outcomes", "request_id")
+    __slots__ = ("study", "outcomes", "request_id", "brief")
     STUDY_FIELD_NUMBER: _ClassVar[int]
     OUTCOMES_FIELD_NUMBER: _ClassVar[int]
     REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
+    BRIEF_FIELD_NUMBER: _ClassVar[int]
     study: str
     outcomes: _containers.RepeatedCompositeFieldContainer[NumberedOutcome]
     request_id: str
-    def __init__(self, study: _Optional[str] = ..., outcomes: _Optional[_Iterable[_Union[NumberedOutcome, _Mapping]]] = ..., request_id: _Optional[str] = ...) -> None: ...
+    brief: bool
+    def __init__(self, study: _Optional[str] = ..., outcomes: _Optional[_Iterable[_Union[NumberedOutcome, _Mapping]]] = ..., request_id: _Optional[str] = ..., brief: _Optional[bool] = ...) -> None: ...
 
 class TellTrialsResponse(_message.Message):
     __slots__ = ("results",)
@@ -579,7 +581,7 @@ class GetReceiptRequest(_message.Message):
     def __init__(self, study: _Optional[str] = ..., number: _Optional[int] = ...) -> None: ...
 
 class EvaluateRequest(_message.Message):
-    __slots__ = ("study", "worker", "running", "lease_seconds", "fresh", "resume", "keep_on_disconnect", "outcomes")
+    __slots__ = ("study", "worker", "running", "lease_seconds", "fresh", "resume", "keep_on_disconnect", "outcomes", "brief")
     STUDY_FIELD_NUMBER: _ClassVar[int]
     WORKER_FIELD_NUMBER: _ClassVar[int]
     RUNNING_FIELD_NUMBER: _ClassVar[int]
@@ -588,6 +590,7 @@ class EvaluateRequest(_message.Message):
     RESUME_FIELD_NUMBER: _ClassVar[int]
     KEEP_ON_DISCONNECT_FIELD_NUMBER: _ClassVar[int]
     OUTCOMES_FIELD_NUMBER: _ClassVar[int]
+    BRIEF_FIELD_NUMBER: _ClassVar[int]
     study: str
     worker: str
     running: int
@@ -596,7 +599,8 @@ class EvaluateRequest(_message.Message):
     resume: bool
     keep_on_disconnect: bool
     outcomes: _containers.RepeatedCompositeFieldContainer[NumberedOutcome]
-    def __init__(self, study: _Optional[str] = ..., worker: _Optional[str] = ..., running: _Optional[int] = ..., lease_seconds: _Optional[float] = ..., fresh: _Optional[bool] = ..., resume: _Optional[bool] = ..., keep_on_disconnect: _Optional[bool] = ..., outcomes: _Optional[_Iterable[_Union[NumberedOutcome, _Mapping]]] = ...) -> None: ...
+    brief: bool
+    def __init__(self, study: _Optional[str] = ..., worker: _Optional[str] = ..., running: _Optional[int] = ..., lease_seconds: _Optional[float] = ..., fresh: _Optional[bool] = ..., resume: _Optional[bool] = ..., keep_on_disconnect: _Optional[bool] = ..., outcomes: _Optional[_Iterable[_Union[NumberedOutcome, _Mapping]]] = ..., brief: _Optional[bool] = ...) -> None: ...
 
 class EvaluateResponse(_message.Message):
     __slots__ = ("trials", "results", "done")
