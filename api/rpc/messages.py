@@ -8,10 +8,12 @@ fields have the names of the message's fields. What each message needs is worked
   become their names, as in proto3's JSON, which no number field takes; in free values (`google.protobuf.Value`) they are
   refused here.
 - document → message: from a dict or straight from a pydantic document; None is left out.
+- vectors in base64 among `parameters` are bytes in `packed`, where a message has that.
 """
 
 from __future__ import annotations
 
+import base64
 from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime, timedelta
 from functools import cache
@@ -32,6 +34,7 @@ Take = Callable[[Any], Any]
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _VALUE, _STRUCT, _LIST, _TIME = (f"google.protobuf.{name}" for name in ("Value", "Struct", "ListValue", "Timestamp"))
+PACKED = frozenset({"float32", "float64"})
 _FLOATS = (FieldDescriptor.CPPTYPE_DOUBLE, FieldDescriptor.CPPTYPE_FLOAT)
 
 
@@ -68,8 +71,12 @@ def _filler(descriptor: Descriptor) -> Put:
         else:
             scalars.append(field.name)
 
+    has_packed = "packed" in descriptor.fields_by_name
+
     def put(message: Any, source: Any) -> None:
         found = source if isinstance(source, dict) else source.__dict__
+        if has_packed and any(map(_is_packed, found["parameters"].values())):
+            found = {**found, "parameters": _put_packed(message.packed, found["parameters"])}
         for name in scalars:
             value = found.get(name)
             if value is not None:
@@ -80,6 +87,22 @@ def _filler(descriptor: Descriptor) -> Put:
                 put_field(message, value)
 
     return put
+
+
+def _is_packed(value: Any) -> bool:
+    return isinstance(value, dict) and len(value) == 1 and not PACKED.isdisjoint(value)
+
+
+def _put_packed(message: Any, parameters: Mapping[str, Any]) -> dict[str, Any]:
+    """Vectors in base64 as the bytes they are; the parameters that are left."""
+    left = {}
+    for name, value in parameters.items():
+        if _is_packed(value):
+            for kind, text in value.items():
+                setattr(message[name], kind, base64.b64decode(text))
+        else:
+            left[name] = value
+    return left
 
 
 def _field_filler(field: FieldDescriptor) -> Put:
@@ -254,9 +277,20 @@ def _taker(descriptor: Descriptor) -> Take:
         for field, value in message.ListFields():
             name, take_field = plan[field.number]
             found[name] = value if take_field is None else take_field(value)
+        if "packed" in found:
+            _take_packed(found)
         return found
 
     return take_fields
+
+
+def _take_packed(found: dict[str, Any]) -> None:
+    """Bytes among the parameters, as documents hold them."""
+    parameters = found.setdefault("parameters", {})
+    for name, vector in found.pop("packed").items():
+        if name in parameters:
+            raise Invalid.at(f"/packed/{_escaped(name)}", "is given among the parameters too")
+        parameters[name] = {kind: base64.b64encode(data).decode() for kind, data in vector.items()}
 
 
 def _field_taker(field: FieldDescriptor) -> Take | None:

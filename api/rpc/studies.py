@@ -76,7 +76,9 @@ class Studies(study_pb2_grpc.StudiesServicer):
         self, request: study_pb2.ListUpdatesRequest, context: Context
     ) -> study_pb2.ListUpdatesResponse:
         query = read(request, UpdatesQuery, ENVELOPE)
-        return answer(study_pb2.ListUpdatesResponse, await self._services.updates.list(CALLER.get(), request.study, query))
+        return answer(
+            study_pb2.ListUpdatesResponse, await self._services.updates.list(CALLER.get(), request.study, query)
+        )
 
     async def StreamEvents(self, request: study_pb2.StreamEventsRequest, context: Context) -> None:
         after = read(request, EventsQuery, ENVELOPE).after

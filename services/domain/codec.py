@@ -157,7 +157,7 @@ def to_unit(parameter: Parameter, value: Any) -> Array | float:
     match parameter:
         case VectorParameter():
             width = parameter.max - parameter.min
-            values = np.asarray(value, dtype=np.float64)
+            values = parameter.numbers(value)
             return np.full(len(values), 0.5) if width == 0 else np.clip((values - parameter.min) / width, 0.0, 1.0)
         case FloatParameter():
             return _float_to_unit(parameter, value)
@@ -176,7 +176,7 @@ def from_unit(parameter: Parameter, unit: Array) -> Any:
     match parameter:
         case VectorParameter():
             values = parameter.min + unit * (parameter.max - parameter.min)
-            return [float(v) for v in np.clip(values, parameter.min, parameter.max)]
+            return parameter.written(np.clip(values, parameter.min, parameter.max))
         case FloatParameter():
             return _float_from_unit(parameter, float(unit[0]))
         case IntParameter():

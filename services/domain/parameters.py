@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 from typing import Annotated, Any, Literal, Self
 
+import numpy as np
+from numpy.typing import NDArray
 from pydantic import (
     Discriminator,
     Field,
@@ -18,6 +20,7 @@ from pydantic import (
 from pydantic_core import InitErrorDetails, PydanticCustomError
 
 from .document import LARGEST_EXACT_INTEGER, Document, LongText, Name, Scalar, canonical
+from .packed import pack, unpack
 from .seeds import SeedValue
 
 Scale = Literal["linear", "log", "logit"]
@@ -257,7 +260,10 @@ TensorShape = Annotated[tuple[Dimension, ...], Field(min_length=1, max_length=16
 
 
 class VectorParameter(_Parameter):
-    """`length` real numbers, each between `min` and `max`: one array; `shape` says what tensor it is, in C order."""
+    """`length` real numbers, each between `min` and `max`: one array; `shape` says what tensor it is, in C order.
+
+    With encoding float32 or float64 its values travel, and are kept, as bytes (`services.domain.packed`).
+    """
 
     type: Literal["vector"]
     length: Annotated[int, Field(ge=1, le=1_000_000)]
@@ -265,6 +271,7 @@ class VectorParameter(_Parameter):
     max: Finite
     default: tuple[Finite, ...] | None = None
     shape: TensorShape | None = None
+    encoding: Literal["list", "float32", "float64"] = "list"
 
     @model_validator(mode="after")
     def _bounds(self) -> Self:
@@ -278,14 +285,33 @@ class VectorParameter(_Parameter):
     def size(self) -> int | None:
         return 1 if self.min == self.max else None
 
-    def accept(self, value: Any) -> list[float]:
-        if not isinstance(value, (list, tuple)) or len(value) != self.length:
+    def accept(self, value: Any) -> Any:
+        packed = self.encoding != "list" and isinstance(value, dict)
+        if not packed and not isinstance(value, (list, tuple)):
             raise ValueError(f"must be an array of {self.length} numbers")
-        numbers = [float(_number(item)) for item in value]
-        for index, number in enumerate(numbers):
-            if not self.min <= number <= self.max:
-                raise ValueError(f"item {index}: {number:g} is outside [{self.min:g}, {self.max:g}]")
-        return numbers
+        numbers = unpack(value, self.encoding) if packed else np.array([float(_number(item)) for item in value])
+        if len(numbers) != self.length:
+            raise ValueError(f"must be an array of {self.length} numbers, has {len(numbers)}")
+        low, high = self._rounded(np.array([self.min, self.max]))
+        numbers = self._rounded(numbers)
+        outside = np.flatnonzero(~((low <= numbers) & (numbers <= high)))
+        if len(outside):
+            number = float(numbers[outside[0]])
+            raise ValueError(f"item {outside[0]}: {number:g} is outside [{self.min:g}, {self.max:g}]")
+        return self.written(numbers)
+
+    def _rounded(self, numbers: NDArray[np.float64]) -> NDArray[np.float64]:
+        return numbers.astype(np.float32).astype(np.float64) if self.encoding == "float32" else numbers
+
+    def numbers(self, value: Any) -> NDArray[np.float64]:
+        """(length,) numbers of a canonical value, or of an array."""
+        return unpack(value, self.encoding) if isinstance(value, dict) else np.asarray(value, dtype=np.float64)
+
+    def written(self, numbers: NDArray[np.float64]) -> Any:
+        """(length,) numbers as a canonical value."""
+        if self.encoding != "list":
+            return pack(numbers, self.encoding)
+        return [float(number) for number in numbers]
 
     def centre(self) -> list[float]:
         return [self.min / 2 + self.max / 2] * self.length

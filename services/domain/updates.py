@@ -26,6 +26,7 @@ from .errors import Invalid
 from .seeds import MOST_RANK, Noise, Word
 
 MAGIC = b"AKU1"
+COLUMNS = frozenset({"generations", "pairs", "weights", "sums"})
 _HEAD = struct.Struct("<4sIII")
 
 Rule = Literal["sgd", "momentum", "adam", "snes"]
@@ -59,20 +60,19 @@ class Update(Document):
     noise: Noise = "gauss"
     seed: tuple[Word, Word]
     norm: Finite
-    pairs: Annotated[
-        tuple[tuple[Word, Word, Finite], ...],
-        Field(max_length=1_000_000, description="Generation, pair and weight each; none: theta stays."),
-    ] = ()
-    sums: Annotated[
-        tuple[Finite, ...] | None,
-        Field(description="For `snes`: s⁺ + s⁻ of each pair, from which deviations learn; null: they stay."),
-    ] = None
+    pairs: Annotated[tuple[Word, ...], Field(max_length=1_000_000, description="None: theta stays.")] = ()
+    generations: tuple[Word, ...] = Field(default=(), description="Of each pair's noise.")
+    weights: tuple[Finite, ...] = Field(default=(), description="s⁺ - s⁻ of each pair.")
+    sums: tuple[Finite, ...] | None = Field(
+        default=None, description="For `snes`: s⁺ + s⁻ of each pair, from which deviations learn; null: they stay."
+    )
     mask: Mask | None = Field(default=None, description="null: the mask stays as it is.")
 
     @model_validator(mode="after")
     def _agrees(self) -> Self:
-        if self.sums is not None and len(self.sums) != len(self.pairs):
-            raise ValueError("sums must have one number for each pair")
+        columns = (self.generations, self.weights, self.pairs if self.sums is None else self.sums)
+        if any(len(column) != len(self.pairs) for column in columns):
+            raise ValueError("generations, weights and sums must have one number for each pair")
         if self.sums is not None and self.rule != "snes":
             raise ValueError("only the rule snes takes sums")
         if self.rule == "snes" and self.rank:
@@ -109,16 +109,15 @@ def encode(updates: Sequence[Update]) -> bytes:
     """Updates as frames, one after another; equal heads are written once."""
     frames, previous = [], None
     for update in updates:
-        head = update.model_dump(mode="json", exclude={"theta_version", "pairs", "sums"})
+        head = update.model_dump(mode="json", exclude={"theta_version", *COLUMNS})
         text = canonical(head | {"sums": update.sums is not None}).encode()
         text += b" " * (-len(text) % 8)
         written = b"" if text == previous else text
         frames += [_HEAD.pack(MAGIC, update.theta_version, len(written), len(update.pairs)), written]
-        generations, pairs, weights = zip(*update.pairs, strict=True) if update.pairs else ((), (), ())
         frames += [
-            _column("I", generations),
-            _column("I", pairs),
-            _column("d", weights),
+            _column("I", update.generations),
+            _column("I", update.pairs),
+            _column("d", update.weights),
             _column("d", update.sums or ()),
         ]
         previous = text
@@ -153,8 +152,8 @@ def _documents(data: bytes) -> Iterable[dict[str, Any]]:
         weights = _numbers("d", data, place + 8 * count, count)
         sums = list(_numbers("d", data, place + 16 * count, count)) if head["sums"] else None
         place += size
-        columns = zip(generations, pairs, weights, strict=True)
-        yield {**head, "theta_version": version, "pairs": [list(row) for row in columns], "sums": sums}
+        columns = {"generations": list(generations), "pairs": list(pairs), "weights": list(weights), "sums": sums}
+        yield {**head, "theta_version": version, **columns}
 
 
 def _head(text: bytes) -> dict[str, Any]:

@@ -42,6 +42,9 @@ SPACES: dict[str, dict[str, Any]] = {
         "objectives": [{"metric": "loss"}, {"metric": "speed", "goal": "maximize"}],
     },
     "vector": {"parameters": [{"name": "w", "type": "vector", "length": 4, "min": -1, "max": 1}]},
+    "packed": {
+        "parameters": [{"name": "w", "type": "vector", "length": 3, "min": -0.1, "max": 0.7, "encoding": "float32"}]
+    },
     "words": {
         "parameters": [
             {"name": "t", "type": "tokens", "vocabulary": ["a", "b"], "min_length": 1, "max_length": 3},

@@ -199,9 +199,8 @@ class SeedSearch:
             theta_version=t, rule=plan.rule, lr=plan.lr, beta1=plan.beta1, beta2=plan.beta2, weight_decay=plan.weight_decay,
             sigma=self._sigma(t), rank=plan.rank, noise=plan.noise, seed=self._seed,
             norm=1.0 if is_natural else 1.0 / (2 * len(pairs) * self._sigma(t)),
-            pairs=tuple(
-                (max(self._birth(pair), 0), pair, float(weight)) for pair, weight in zip(pairs, weights, strict=True)
-            ),
+            generations=tuple(max(self._birth(pair), 0) for pair in pairs), pairs=tuple(pairs),
+            weights=tuple(float(weight) for weight in weights),
             sums=tuple(float(s) for s in sums) if is_natural else None,
             mask=None if plan.masks is None else plan.masks.after(t),
         )  # fmt: skip

@@ -11,6 +11,7 @@ from typing import Any, TypedDict
 
 from .errors import Invalid
 from .flows import Json
+from .packed import unpacked
 from .space import Space, documents
 
 Names = str | Sequence[str]
@@ -211,8 +212,8 @@ class TrialFields:
 
     @property
     def parameters(self) -> Json:
-        """The point to evaluate."""
-        return dict(self.data["parameters"])
+        """The point to evaluate; vectors that travel packed as NumPy arrays, or lists where there is no NumPy."""
+        return {name: unpacked(value) for name, value in self.data["parameters"].items()}
 
     @property
     def state(self) -> str:

@@ -5,6 +5,7 @@ Needs `asktell[grpc]`; nothing imports this module unless a client asks for `tra
 
 from __future__ import annotations
 
+import base64
 import json
 import re
 from collections.abc import Mapping
@@ -28,7 +29,9 @@ from .v1 import operation_pb2, study_pb2, suggester_pb2, trial_pb2
 FILES = (study_pb2, trial_pb2, operation_pb2, suggester_pb2)
 FREE = frozenset({"google.protobuf.Value", "google.protobuf.Struct", "google.protobuf.ListValue"})
 TIME = "google.protobuf.Timestamp"
-NOT_TOLD = frozenset({"asktell.v1.Trial.std", "asktell.v1.Trial.examples", "asktell.v1.Trial.residual"})
+NOT_TOLD = frozenset(
+    {"asktell.v1.Trial.std", "asktell.v1.Trial.examples", "asktell.v1.Trial.residual", "asktell.v1.Update.sums"}
+)
 """Where REST writes null for nothing: protos do not tell an empty list or map from an absent one."""
 STATUS = {
     "invalid": 422,
@@ -169,6 +172,8 @@ def document_of(message: Message) -> Any:
     is_sparse = descriptor.full_name == "asktell.v1.Parameter"
     found: dict[str, Any] = {}
     for field in descriptor.fields:
+        if field.name == "packed":
+            continue
         value = getattr(message, field.name)
         item = _item_of(field)
         if item is not None:
@@ -183,6 +188,8 @@ def document_of(message: Message) -> Any:
             value = None
         if not is_sparse or value not in (None, [], {}):
             found[field.name] = value
+    for name, vector in getattr(message, "packed", {}).items():
+        found["parameters"][name] = {kind.name: base64.b64encode(data).decode() for kind, data in vector.ListFields()}
     return found
 
 

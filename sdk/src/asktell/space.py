@@ -101,7 +101,10 @@ class Ordinal(Parameter):
 
 @dataclass(frozen=True)
 class Vector(Parameter):
-    """`length` real numbers, each between `min` and `max`: one array; `shape` if it is a tensor."""
+    """`length` real numbers, each between `min` and `max`: one array; `shape` if it is a tensor.
+
+    With encoding float32 or float64 its values travel as bytes, which long vectors want.
+    """
 
     type = "vector"
     length: int
@@ -109,6 +112,7 @@ class Vector(Parameter):
     max: float
     default: Sequence[float] | None = None
     shape: Sequence[int] | None = None
+    encoding: Literal["list", "float32", "float64"] | None = None
 
 
 @dataclass(frozen=True)

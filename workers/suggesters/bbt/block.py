@@ -51,7 +51,8 @@ class Block:
             sigma: first step size in the vector's own units.
             normals: the standard normal draws (length,) for (generation, row).
         """
-        self.name, self.length, self.sigma = parameter.name, parameter.length, sigma
+        self.parameter, self.sigma = parameter, sigma
+        self.name, self.length = parameter.name, parameter.length
         self.lower = np.full(parameter.length, parameter.min)
         self.upper = np.full(parameter.length, parameter.max)
         self.start = np.array(parameter.default if parameter.default is not None else parameter.centre(), dtype=float)
@@ -70,15 +71,14 @@ class Block:
             generations: of this block, those that are closed, in order.
         """
         adapter = self._distribution(ledger, generations)
-        return np.clip(self._sampled(adapter, generation, row), self.lower, self.upper)
+        return adapter.box.inside(self._sampled(adapter, generation, row))
 
     def _sampled(self, adapter: CmaAdapter, generation: int, row: int) -> Array:
         if self._rows[0] != generation:
             self._rows = (generation, [])
         rows = self._rows[1]
-        while len(rows) <= row:  # always so many at once: in another shape BLAS rounds the last bit differently
-            wanted = range(len(rows), len(rows) + self._popsize)
-            rows += adapter.sample(np.array([self._normals(generation, k) for k in wanted]))
+        while len(rows) <= row:
+            rows.append(adapter.row(self._normals(generation, len(rows))))
         return rows[row]
 
     def step_size(self, ledger: Ledger, generations: Sequence[int]) -> float:
@@ -110,9 +110,6 @@ class Block:
         from workers.models.generations import ranks
 
         everyone = sorted(told, key=lambda t: t.number)
-        # Whatever was sampled meanwhile: the update sees the rows up to the last one told, and nothing else.
-        self._rows = (-1, [])
-        adapter.forget_asked()
         rows = [self._sampled(adapter, generation, t.origin["row"]) for t in everyone]
         order = ranks(ledger.history, everyone)
         if len(set(order)) == 1:  # a plateau: every value is equal

@@ -103,7 +103,7 @@ class Bbt:
     def _point(self, place: int = -1, value: Array | None = None) -> Point:
         """Every block at its best, the one at `place` at `value`."""
         return {
-            block.name: (block.best.point if i != place or value is None else value).tolist()
+            block.name: block.parameter.written(block.best.point if i != place or value is None else value)
             for i, block in enumerate(self._blocks)
         }
 
@@ -136,7 +136,7 @@ class Bbt:
         for value, trial in ledger.best(own):
             if all(self._is_better(value, trial, block.best) for block in self._blocks):
                 for block in self._blocks:
-                    block.best = Best(np.array(trial.parameters[block.name]), value, self._dev(trial))
+                    block.best = Best(block.parameter.numbers(trial.parameters[block.name]), value, self._dev(trial))
         self._since, self._is_saved = seq, False
 
     def _remeasured(self, ledger: Ledger, trial: Observation) -> None:
@@ -147,7 +147,7 @@ class Bbt:
     def _improve(self, ledger: Ledger, block: Block, told: Iterable[Observation]) -> None:
         for value, trial in ledger.best(told):
             if self._is_better(value, trial, block.best):
-                block.best = Best(np.array(trial.parameters[block.name]), value, self._dev(trial))
+                block.best = Best(block.parameter.numbers(trial.parameters[block.name]), value, self._dev(trial))
 
     def _is_better(self, value: float, trial: Observation, best: Best) -> bool:
         return value < best.value and (self._options.dev is None or self._dev(trial) > best.dev)

@@ -8,6 +8,8 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
+
 from services.domain.errors import Invalid
 from services.domain.parameters import (
     BoolParameter,
@@ -78,6 +80,8 @@ class Lists:
             return Read(fault="not_allowed")
 
     def _items(self, parameter: Parameter, value: Any) -> list[str]:
+        if isinstance(parameter, VectorParameter):
+            value = parameter.numbers(value).tolist()
         values = value if isinstance(value, list) else [value]
         return [_written(v, self._digits[parameter.name]) for v in values]
 
@@ -122,7 +126,7 @@ def _fitted(parameter: Parameter, values: Sequence[Any]) -> Any:
     """
     match parameter:
         case VectorParameter():
-            return [min(max(_number(v), parameter.min), parameter.max) for v in values]
+            return parameter.written(np.clip([_number(v) for v in values], parameter.min, parameter.max))
         case PermutationParameter():
             return parameter.accept(list(values))
         case FloatParameter() | IntParameter() if parameter.size is None:

@@ -538,7 +538,7 @@ class ListUpdatesResponse(_message.Message):
     def __init__(self, updates: _Optional[_Iterable[_Union[Update, _Mapping]]] = ..., latest: _Optional[int] = ...) -> None: ...
 
 class Update(_message.Message):
-    __slots__ = ("theta_version", "rule", "lr", "beta1", "beta2", "epsilon", "weight_decay", "sigma", "rank", "noise", "seed", "norm", "generations", "pairs", "weights", "spreads", "mask")
+    __slots__ = ("theta_version", "rule", "lr", "beta1", "beta2", "epsilon", "weight_decay", "sigma", "rank", "noise", "seed", "norm", "generations", "pairs", "weights", "sums", "mask")
     THETA_VERSION_FIELD_NUMBER: _ClassVar[int]
     RULE_FIELD_NUMBER: _ClassVar[int]
     LR_FIELD_NUMBER: _ClassVar[int]
@@ -554,7 +554,7 @@ class Update(_message.Message):
     GENERATIONS_FIELD_NUMBER: _ClassVar[int]
     PAIRS_FIELD_NUMBER: _ClassVar[int]
     WEIGHTS_FIELD_NUMBER: _ClassVar[int]
-    SPREADS_FIELD_NUMBER: _ClassVar[int]
+    SUMS_FIELD_NUMBER: _ClassVar[int]
     MASK_FIELD_NUMBER: _ClassVar[int]
     theta_version: int
     rule: str
@@ -571,9 +571,9 @@ class Update(_message.Message):
     generations: _containers.RepeatedScalarFieldContainer[int]
     pairs: _containers.RepeatedScalarFieldContainer[int]
     weights: _containers.RepeatedScalarFieldContainer[float]
-    spreads: _containers.RepeatedScalarFieldContainer[float]
+    sums: _containers.RepeatedScalarFieldContainer[float]
     mask: Mask
-    def __init__(self, theta_version: _Optional[int] = ..., rule: _Optional[str] = ..., lr: _Optional[float] = ..., beta1: _Optional[float] = ..., beta2: _Optional[float] = ..., epsilon: _Optional[float] = ..., weight_decay: _Optional[float] = ..., sigma: _Optional[float] = ..., rank: _Optional[int] = ..., noise: _Optional[str] = ..., seed: _Optional[_Iterable[int]] = ..., norm: _Optional[float] = ..., generations: _Optional[_Iterable[int]] = ..., pairs: _Optional[_Iterable[int]] = ..., weights: _Optional[_Iterable[float]] = ..., spreads: _Optional[_Iterable[float]] = ..., mask: _Optional[_Union[Mask, _Mapping]] = ...) -> None: ...
+    def __init__(self, theta_version: _Optional[int] = ..., rule: _Optional[str] = ..., lr: _Optional[float] = ..., beta1: _Optional[float] = ..., beta2: _Optional[float] = ..., epsilon: _Optional[float] = ..., weight_decay: _Optional[float] = ..., sigma: _Optional[float] = ..., rank: _Optional[int] = ..., noise: _Optional[str] = ..., seed: _Optional[_Iterable[int]] = ..., norm: _Optional[float] = ..., generations: _Optional[_Iterable[int]] = ..., pairs: _Optional[_Iterable[int]] = ..., weights: _Optional[_Iterable[float]] = ..., sums: _Optional[_Iterable[float]] = ..., mask: _Optional[_Union[Mask, _Mapping]] = ...) -> None: ...
 
 class Mask(_message.Message):
     __slots__ = ("kind", "keep", "rewind")

@@ -34,7 +34,7 @@ TRIAL_STATE_FAILED: TrialState
 TRIAL_STATE_CANCELLED: TrialState
 
 class Trial(_message.Message):
-    __slots__ = ("study", "number", "state", "parameters", "metrics", "std", "feasible", "worker", "attempt", "lease_expires_at", "suggested_by", "measurements", "evaluate_on", "feedback", "examples", "elapsed_seconds", "cost", "labels", "metadata", "seq", "created_at", "started_at", "finished_at", "residual")
+    __slots__ = ("study", "number", "state", "parameters", "metrics", "std", "feasible", "worker", "attempt", "lease_expires_at", "suggested_by", "measurements", "evaluate_on", "feedback", "examples", "elapsed_seconds", "cost", "labels", "metadata", "seq", "created_at", "started_at", "finished_at", "residual", "packed")
     class ParametersEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -63,6 +63,13 @@ class Trial(_message.Message):
         key: str
         value: str
         def __init__(self, key: _Optional[str] = ..., value: _Optional[str] = ...) -> None: ...
+    class PackedEntry(_message.Message):
+        __slots__ = ("key", "value")
+        KEY_FIELD_NUMBER: _ClassVar[int]
+        VALUE_FIELD_NUMBER: _ClassVar[int]
+        key: str
+        value: PackedVector
+        def __init__(self, key: _Optional[str] = ..., value: _Optional[_Union[PackedVector, _Mapping]] = ...) -> None: ...
     STUDY_FIELD_NUMBER: _ClassVar[int]
     NUMBER_FIELD_NUMBER: _ClassVar[int]
     STATE_FIELD_NUMBER: _ClassVar[int]
@@ -87,6 +94,7 @@ class Trial(_message.Message):
     STARTED_AT_FIELD_NUMBER: _ClassVar[int]
     FINISHED_AT_FIELD_NUMBER: _ClassVar[int]
     RESIDUAL_FIELD_NUMBER: _ClassVar[int]
+    PACKED_FIELD_NUMBER: _ClassVar[int]
     study: str
     number: int
     state: TrialState
@@ -111,7 +119,16 @@ class Trial(_message.Message):
     started_at: _timestamp_pb2.Timestamp
     finished_at: _timestamp_pb2.Timestamp
     residual: _containers.RepeatedScalarFieldContainer[float]
-    def __init__(self, study: _Optional[str] = ..., number: _Optional[int] = ..., state: _Optional[_Union[TrialState, str]] = ..., parameters: _Optional[_Mapping[str, _struct_pb2.Value]] = ..., metrics: _Optional[_Mapping[str, float]] = ..., std: _Optional[_Mapping[str, float]] = ..., feasible: _Optional[bool] = ..., worker: _Optional[str] = ..., attempt: _Optional[int] = ..., lease_expires_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., suggested_by: _Optional[_Union[SuggestedBy, _Mapping]] = ..., measurements: _Optional[_Iterable[_Union[Measurement, _Mapping]]] = ..., evaluate_on: _Optional[_Union[EvaluateOn, _Mapping]] = ..., feedback: _Optional[str] = ..., examples: _Optional[_Iterable[_Union[ExampleResult, _Mapping]]] = ..., elapsed_seconds: _Optional[float] = ..., cost: _Optional[float] = ..., labels: _Optional[_Mapping[str, str]] = ..., metadata: _Optional[_Union[_struct_pb2.Struct, _Mapping]] = ..., seq: _Optional[int] = ..., created_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., started_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., finished_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., residual: _Optional[_Iterable[float]] = ...) -> None: ...
+    packed: _containers.MessageMap[str, PackedVector]
+    def __init__(self, study: _Optional[str] = ..., number: _Optional[int] = ..., state: _Optional[_Union[TrialState, str]] = ..., parameters: _Optional[_Mapping[str, _struct_pb2.Value]] = ..., metrics: _Optional[_Mapping[str, float]] = ..., std: _Optional[_Mapping[str, float]] = ..., feasible: _Optional[bool] = ..., worker: _Optional[str] = ..., attempt: _Optional[int] = ..., lease_expires_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., suggested_by: _Optional[_Union[SuggestedBy, _Mapping]] = ..., measurements: _Optional[_Iterable[_Union[Measurement, _Mapping]]] = ..., evaluate_on: _Optional[_Union[EvaluateOn, _Mapping]] = ..., feedback: _Optional[str] = ..., examples: _Optional[_Iterable[_Union[ExampleResult, _Mapping]]] = ..., elapsed_seconds: _Optional[float] = ..., cost: _Optional[float] = ..., labels: _Optional[_Mapping[str, str]] = ..., metadata: _Optional[_Union[_struct_pb2.Struct, _Mapping]] = ..., seq: _Optional[int] = ..., created_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., started_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., finished_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., residual: _Optional[_Iterable[float]] = ..., packed: _Optional[_Mapping[str, PackedVector]] = ...) -> None: ...
+
+class PackedVector(_message.Message):
+    __slots__ = ("float32", "float64")
+    FLOAT32_FIELD_NUMBER: _ClassVar[int]
+    FLOAT64_FIELD_NUMBER: _ClassVar[int]
+    float32: bytes
+    float64: bytes
+    def __init__(self, float32: _Optional[bytes] = ..., float64: _Optional[bytes] = ...) -> None: ...
 
 class SuggestedBy(_message.Message):
     __slots__ = ("suggester", "reason", "fallback", "seen_seq")
@@ -203,7 +220,7 @@ class NumberedOutcome(_message.Message):
     def __init__(self, number: _Optional[int] = ..., metrics: _Optional[_Mapping[str, float]] = ..., state: _Optional[_Union[TrialState, str]] = ..., std: _Optional[_Mapping[str, float]] = ..., feedback: _Optional[str] = ..., examples: _Optional[_Iterable[_Union[ExampleResult, _Mapping]]] = ..., elapsed_seconds: _Optional[float] = ..., cost: _Optional[float] = ..., residual: _Optional[_Iterable[float]] = ..., fingerprint: _Optional[str] = ...) -> None: ...
 
 class NewTrial(_message.Message):
-    __slots__ = ("parameters", "metrics", "state", "std", "feedback", "elapsed_seconds", "cost", "labels", "metadata", "residual")
+    __slots__ = ("parameters", "metrics", "state", "std", "feedback", "elapsed_seconds", "cost", "labels", "metadata", "residual", "packed")
     class ParametersEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -232,6 +249,13 @@ class NewTrial(_message.Message):
         key: str
         value: str
         def __init__(self, key: _Optional[str] = ..., value: _Optional[str] = ...) -> None: ...
+    class PackedEntry(_message.Message):
+        __slots__ = ("key", "value")
+        KEY_FIELD_NUMBER: _ClassVar[int]
+        VALUE_FIELD_NUMBER: _ClassVar[int]
+        key: str
+        value: PackedVector
+        def __init__(self, key: _Optional[str] = ..., value: _Optional[_Union[PackedVector, _Mapping]] = ...) -> None: ...
     PARAMETERS_FIELD_NUMBER: _ClassVar[int]
     METRICS_FIELD_NUMBER: _ClassVar[int]
     STATE_FIELD_NUMBER: _ClassVar[int]
@@ -242,6 +266,7 @@ class NewTrial(_message.Message):
     LABELS_FIELD_NUMBER: _ClassVar[int]
     METADATA_FIELD_NUMBER: _ClassVar[int]
     RESIDUAL_FIELD_NUMBER: _ClassVar[int]
+    PACKED_FIELD_NUMBER: _ClassVar[int]
     parameters: _containers.MessageMap[str, _struct_pb2.Value]
     metrics: _containers.ScalarMap[str, float]
     state: TrialState
@@ -252,7 +277,8 @@ class NewTrial(_message.Message):
     labels: _containers.ScalarMap[str, str]
     metadata: _struct_pb2.Struct
     residual: _containers.RepeatedScalarFieldContainer[float]
-    def __init__(self, parameters: _Optional[_Mapping[str, _struct_pb2.Value]] = ..., metrics: _Optional[_Mapping[str, float]] = ..., state: _Optional[_Union[TrialState, str]] = ..., std: _Optional[_Mapping[str, float]] = ..., feedback: _Optional[str] = ..., elapsed_seconds: _Optional[float] = ..., cost: _Optional[float] = ..., labels: _Optional[_Mapping[str, str]] = ..., metadata: _Optional[_Union[_struct_pb2.Struct, _Mapping]] = ..., residual: _Optional[_Iterable[float]] = ...) -> None: ...
+    packed: _containers.MessageMap[str, PackedVector]
+    def __init__(self, parameters: _Optional[_Mapping[str, _struct_pb2.Value]] = ..., metrics: _Optional[_Mapping[str, float]] = ..., state: _Optional[_Union[TrialState, str]] = ..., std: _Optional[_Mapping[str, float]] = ..., feedback: _Optional[str] = ..., elapsed_seconds: _Optional[float] = ..., cost: _Optional[float] = ..., labels: _Optional[_Mapping[str, str]] = ..., metadata: _Optional[_Union[_struct_pb2.Struct, _Mapping]] = ..., residual: _Optional[_Iterable[float]] = ..., packed: _Optional[_Mapping[str, PackedVector]] = ...) -> None: ...
 
 class TrialPatch(_message.Message):
     __slots__ = ("labels", "metadata")
