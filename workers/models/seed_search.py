@@ -241,7 +241,10 @@ def _values(history: History, trials: list[Observation], places: Array) -> Array
     bad = np.array([t.state == "infeasible" or t.feasible is False for t in trials]) | np.isnan(found)
     if bad.all():
         return places
+    found = np.clip(found, -1e298, 1e298)  # sums and differences of such values stay numbers
+    if not bad.any():
+        return found
     best, worst = float(found[~bad].min()), float(found[~bad].max())
     order = places[bad] - places[bad].min() + 1.0
     found[bad] = worst + ((worst - best) or 1.0) * order / len(trials)
-    return np.clip(found, -1e299, 1e299)
+    return found

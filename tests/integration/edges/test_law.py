@@ -70,7 +70,53 @@ PROMPT = next(p for p in EVERY_TYPE if p["type"] == "text")
 TWO = [{"metric": "loss"}, {"metric": "size", "goal": "maximize"}]
 ONE_OUTCOME = {"number": 1, "metrics": {"loss": 1.5}}
 
+PACKED = {"name": "w", "type": "vector", "length": 2, "min": -1, "max": 1, "shape": [1, 2], "encoding": "float32"}
+HALVES = {"float32": "AAAAPwAAAL8="}
+THETA = {"name": "theta", "type": "vector", "encoding": "seed", "shape": {"w": [3, 2], "b": [3]}}
+SEED = {"theta_version": 0, "generation": 0, "pair": 0, "sign": 0, "seed": [1, 4294967295], "sigma": 0.1}
+UPDATES = "/studies/s/updates"
+
 STORIES: dict[str, list[Step]] = {
+    "packed vectors": [
+        create(parameters=[PACKED, {"name": "x", "type": "float", "min": 0, "max": 1}]),
+        ask(2),
+        Step("POST", "/studies/s/trials", {"parameters": {"w": [0.5, -0.5], "x": 0}}),
+        Step("POST", "/studies/s/trials", {"parameters": {"w": HALVES, "x": 0}, "metrics": {"loss": 1}}),
+        Step("POST", "/studies/s/trials", {"parameters": {"w": {"float64": "AA=="}, "x": 0}}, "invalid"),
+        Step("POST", "/studies/s/trials", {"parameters": {"w": {"float32": "AAAAPw=="}, "x": 0}}, "invalid"),
+        Step("POST", "/studies/s/trials", {"parameters": {"w": {"float32": "AADAfwAAAAA="}, "x": 0}}, "invalid"),
+        Step("POST", "/studies/s/trials", {"parameters": {"w": [3, 0], "x": 0}}, "invalid"),
+        Step("GET", "/studies/s"),
+        Step("GET", "/studies/s/trials"),
+    ],
+    "vectors that stay with the client": [
+        create(parameters=[THETA], suggester={"name": "es", "options": {"pairs": 4, "noise": "popcount"}}),
+        Step("GET", UPDATES),
+        Step("GET", f"{UPDATES}?from=3&limit=5"),
+        Step("GET", f"{UPDATES}?from=-1", kind="invalid"),
+        Step("GET", f"{UPDATES}?limit=0", kind="invalid"),
+        Step("GET", "/studies/nobody/updates", kind="not-found"),
+        Step("POST", "/studies/s/trials", {"parameters": {"theta": SEED}, "metrics": {"loss": 1}}),
+        Step("POST", "/studies/s/trials", {"parameters": {"theta": {**SEED, "pair": -1}}}, "invalid"),
+        Step("POST", "/studies/s/trials", {"parameters": {"theta": SEED}}),
+        Step("POST", "/studies/s/trials", {"parameters": {"theta": SEED}}),
+        tell(2, 0.5, fingerprint="0123456789abcdef"),
+        tell(3, 0.5, "invalid", fingerprint="short"),
+        Step("PATCH", "/studies/s", {"suggester": {"options": {"pairs": 8}}}, "conflict"),
+        Step("POST", "/studies", study("t", parameters=[THETA], suggester={"name": "random"}), "invalid"),
+        Step("POST", "/studies", study("t", parameters=[{**THETA, "shape": [0]}], suggester={"name": "es"}), "invalid"),
+        create("plain"),
+        Step("GET", "/studies/plain/updates", kind="invalid"),
+    ],
+    "residuals and brief answers": [
+        create(),
+        ask(2),
+        tell(1, 0.5, residual=[0.5, -1, 2]),
+        tell(1, 0.5, "conflict", residual=[0.5, -1, 3]),
+        Step("POST", "/studies/s/trials:tell", {"outcomes": [{**ONE_OUTCOME, "number": 2}], "brief": True}),
+        Step("POST", "/studies/s/trials", {"parameters": {"x": 0}, "metrics": {"loss": 1}, "residual": [1]}),
+        Step("GET", "/studies/s/trials"),
+    ],
     "asking and telling": [
         create(),
         ask(),
