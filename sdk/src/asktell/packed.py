@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import importlib
 import sys
 from array import array
 from typing import Any
@@ -19,11 +20,11 @@ def unpacked(value: Any) -> Any:
         return value
     data = base64.b64decode(text)
     try:
-        import numpy as np
+        numpy = importlib.import_module("numpy")
     except ImportError:
         numbers = array(CODES[kind])
         numbers.frombytes(data)
         if sys.byteorder == "big":
             numbers.byteswap()
         return numbers.tolist()
-    return np.frombuffer(data, dtype="<f4" if kind == "float32" else "<f8").copy()
+    return numpy.frombuffer(data, dtype="<f4" if kind == "float32" else "<f8").copy()

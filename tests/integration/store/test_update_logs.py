@@ -1,0 +1,124 @@
+"""The update log of a vector that stays with its clients: written once, complete to the end, and drift is refused."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+from contextlib import AbstractAsyncContextManager
+from typing import Any
+
+import pytest
+
+from services.answers import UpdateList
+from services.domain.errors import Conflict, Invalid
+from services.domain.trial import AskRequest, Trial
+from services.requests import UpdatesQuery
+from tests.support.builders import ADMIN, outcome, study
+from tests.support.stage import Stage, staged
+from workers.pools.local_pool import LocalPool
+from workers.suggesters.registry import specs
+
+THETA = [{"name": "theta", "type": "vector", "encoding": "seed", "shape": {"w": [1000, 1000]}}]
+
+
+def stage_of(address: str) -> AbstractAsyncContextManager[Stage]:
+    return staged(address, specs())
+
+
+async def seeds(stage: Stage, **fields: Any) -> str:
+    options = {"pairs": 2, "enough": 1.0, "noise": "popcount"} | fields.pop("options", {})
+    spec = study(parameters=THETA, suggester={"name": "es", "options": options}, **fields)
+    return (await stage.services.studies.create(ADMIN, spec)).value.id
+
+
+async def log(stage: Stage, study_id: str, **query: Any) -> UpdateList:
+    return await stage.services.updates.list(ADMIN, study_id, UpdatesQuery(**query))
+
+
+async def until_version(stage: Stage, study_id: str, version: int) -> UpdateList:
+    async with asyncio.timeout(60):
+        while True:
+            found = await log(stage, study_id)
+            if found.latest >= version:
+                return found
+            await asyncio.sleep(0.02)
+
+
+async def ask_as(stage: Stage, study_id: str, worker: str) -> Trial:
+    request = AskRequest(worker=worker, wait_seconds=60)
+    (trial,) = (await stage.services.asks.ask(ADMIN, study_id, request)).value.trials
+    return trial
+
+
+async def tell(stage: Stage, study_id: str, trial: Trial, loss: float, **fields: Any) -> None:
+    await stage.services.tells.tell(ADMIN, study_id, trial.number, outcome(loss, **fields))
+
+
+async def test_the_log_is_there_before_any_trial_that_builds_on_it_and_complete_in_the_end(empty_database: str) -> None:
+    async with stage_of(empty_database) as stage:
+        await stage.dispatcher(LocalPool(1))
+        study_id = await seeds(stage, limits={"max_trials": 11})
+        for number in range(11):
+            trial = await stage.one(study_id)
+            version = trial.parameters["theta"]["theta_version"]
+            assert version == number // 4
+            assert (await log(stage, study_id)).latest == version
+            await tell(stage, study_id, trial, float(number % 3))
+        # Two whole generations, and what the budget left of a third.
+        found = await until_version(stage, study_id, 3)
+        assert [len(update.pairs) for update in found.updates] == [2, 2, 1]
+        assert (await stage.services.studies.get(ADMIN, study_id)).state == "completed"
+        part = await log(stage, study_id, **{"from": 1, "limit": 1})
+        assert [update.theta_version for update in part.updates] == [1]
+        assert part.latest == 3
+        assert [event.data["theta_version"] for event in await stage.events(study_id, "update.published")] == [0, 1, 2]
+
+
+async def test_a_killed_process_between_any_two_calls_changes_no_update(empty_database: str) -> None:
+    async def run(stage: Stage, pool: LocalPool, name: str, *, kills: bool) -> list[Any]:
+        study_id = await seeds(stage, name=name, limits={"max_trials": 12})
+        for number in range(12):
+            if kills and number % 3 == 1:
+                for pid in pool.pids:
+                    os.kill(pid, signal.SIGKILL)
+            trial = await stage.one(study_id)
+            assert not trial.suggested_by.fallback
+            await tell(stage, study_id, trial, float(number % 5))
+        return [update.wire() for update in (await until_version(stage, study_id, 3)).updates]
+
+    async with stage_of(empty_database) as stage:
+        pool = LocalPool(1)
+        await stage.dispatcher(pool)
+        assert await run(stage, pool, "a", kills=True) == await run(stage, pool, "b", kills=False)
+
+
+async def test_most_workers_decide_which_theta_holds(empty_database: str) -> None:
+    async with stage_of(empty_database) as stage:
+        await stage.dispatcher(LocalPool(1))
+        study_id = await seeds(stage)
+        trials = {worker: await ask_as(stage, study_id, worker) for worker in ("first", "second", "third")}
+        await tell(stage, study_id, trials["first"], 1.0, fingerprint="0" * 16)
+        with pytest.raises(Conflict, match="rebuild them from the update log"):
+            await tell(stage, study_id, trials["second"], 1.0, fingerprint="1" * 16)
+        refused = await stage.services.trials.get(ADMIN, study_id, trials["second"].number)
+        assert refused.state == "running"
+        await tell(stage, study_id, trials["third"], 1.0, fingerprint="1" * 16)  # two against one by now
+        await tell(stage, study_id, trials["second"], 1.0, fingerprint="1" * 16)
+        again = await ask_as(stage, study_id, "first")
+        with pytest.raises(Conflict):
+            await tell(stage, study_id, again, 1.0, fingerprint="0" * 16)
+        await tell(stage, study_id, again, 1.0, fingerprint="1" * 16)  # rebuilt
+        assert (await until_version(stage, study_id, 1)).updates[0].pairs == (0, 1)
+
+
+async def test_a_log_that_began_keeps_its_method(empty_database: str) -> None:
+    async with stage_of(empty_database) as stage:
+        await stage.dispatcher(LocalPool(1))
+        study_id = await seeds(stage)
+        await stage.one(study_id)
+        with pytest.raises(Conflict, match="never changes"):
+            await stage.services.studies.patch(ADMIN, study_id, {"suggester": {"options": {"pairs": 9}}})
+        plain = await stage.services.studies.create(ADMIN, study())
+        with pytest.raises(Invalid, match="no updates"):
+            await log(stage, plain.value.id)
