@@ -24,7 +24,7 @@ ENOUGH = 0.1
 
 
 @dataclass
-class _Simplex:
+class Simplex:
     """n + 1 vertices (rows) with their values, and what follows from them."""
 
     vertices: Array
@@ -35,7 +35,7 @@ class _Simplex:
         self.best = int(np.argmin(self.values))
         self.others = np.delete(np.arange(len(self.values)), self.best)
         self.edges = self.vertices[self.others] - self.vertices[self.best]
-        self.inverse = _inverse(self.edges)
+        self.inverse = inverse_of(self.edges)
         self.gradient = self.inverse @ (self.values[self.others] - self.values[self.best])
         self.lengths = np.linalg.norm(self.edges, axis=1)
         self.heights = 1 / np.maximum(np.linalg.norm(self.inverse, axis=0), 1e-300)
@@ -69,7 +69,7 @@ def cobyla(start: Array, radius: float, final: float, lower: Array, upper: Array
         simplex.measure()
         is_good = simplex.is_good(radius)
         if mends and not is_good:
-            place, point = _mending_point(simplex, radius, lower, upper)
+            place, point = mending_point(simplex, radius, lower, upper)
             simplex.replace(place, point, (yield point))
             mends, mended = False, mended + 1
             continue
@@ -83,7 +83,7 @@ def cobyla(start: Array, radius: float, final: float, lower: Array, upper: Array
         radius, mended = radius / 2 if radius > 3 * final else final, 0
 
 
-def _first_simplex(start: Array, radius: float, lower: Array, upper: Array) -> Generator[Array, float, _Simplex]:
+def _first_simplex(start: Array, radius: float, lower: Array, upper: Array) -> Generator[Array, float, Simplex]:
     """One step along each axis, from the best point so far."""
     n = len(start)
     base = np.clip(start, lower, upper)
@@ -96,11 +96,11 @@ def _first_simplex(start: Array, radius: float, lower: Array, upper: Array) -> G
         vertices[j], values[j] = point, value
         if value < values[n]:
             vertices[[j, n]], values[[j, n]] = vertices[[n, j]], values[[n, j]]
-    return _Simplex(vertices, values)
+    return Simplex(vertices, values)
 
 
 def _trust_step(
-    simplex: _Simplex, radius: float, lower: Array, upper: Array
+    simplex: Simplex, radius: float, lower: Array, upper: Array
 ) -> Generator[Array, float, Literal["good", "poor"]]:
     best = simplex.vertices[simplex.best].copy()
     step = _steepest(simplex.gradient, radius, lower - best, upper - best)
@@ -110,7 +110,7 @@ def _trust_step(
     point = np.clip(best + step, lower, upper)
     value = yield point
     gain = float(simplex.values[simplex.best]) - value
-    place = _leaving(simplex, step, gain > 0, radius)
+    place = leaving(simplex, step, gain > 0, radius)
     if place is None:
         return "poor"
     simplex.replace(place, point, value)
@@ -138,7 +138,7 @@ def _steepest(gradient: Array, radius: float, lower: Array, upper: Array) -> Arr
     return step
 
 
-def _leaving(simplex: _Simplex, step: Array, is_better: bool, radius: float) -> int | None:
+def leaving(simplex: Simplex, step: Array, is_better: bool, radius: float) -> int | None:
     """Which vertex the new point replaces; None where the simplex would be no better for it."""
     share = np.abs(step @ simplex.inverse)
     place = int(np.argmax(share)) if share.max() > (0 if is_better else 1) else None
@@ -148,7 +148,7 @@ def _leaving(simplex: _Simplex, step: Array, is_better: bool, radius: float) -> 
     return int(np.argmax(np.where(far, reach, -1.0))) if far.any() else place
 
 
-def _mending_point(simplex: _Simplex, radius: float, lower: Array, upper: Array) -> tuple[int, Array]:
+def mending_point(simplex: Simplex, radius: float, lower: Array, upper: Array) -> tuple[int, Array]:
     """The vertex that spoils the shape, and a point across the face opposite to it; on the other side where a bound is near."""
     place = int(np.argmax(simplex.lengths))
     if simplex.lengths[place] <= BETA * radius:
@@ -161,7 +161,7 @@ def _mending_point(simplex: _Simplex, radius: float, lower: Array, upper: Array)
     return place, points[0] if reached[0] >= reached[1] - 1e-9 * radius else points[1]
 
 
-def _inverse(edges: Array) -> Array:
+def inverse_of(edges: Array) -> Array:
     try:
         return np.asarray(np.linalg.inv(edges))
     except np.linalg.LinAlgError:  # flat to the last bit: its pseudoinverse shows which vertex to mend

@@ -1,0 +1,376 @@
+"""The cross-entropy method and MPPI: what the distribution learns from, whoever asks in whatever order."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+
+from services.domain.errors import Invalid
+from services.domain.suggester import Suggestion
+from services.domain.trial import TrialState
+from tests.suggesters import law
+from tests.support.builders import study
+from tests.support.objectives import minimise, sphere, wins
+from workers.models.cross_entropy import Columns, SearchDistribution, coloured, path_integral_weights
+from workers.suggesters.cem import CrossEntropy
+from workers.suggesters.registry import get
+
+REALS = Columns(np.zeros(3, dtype=np.int64), ())
+
+
+def problem(d: int = 4, seed: int = 5, options: dict[str, Any] | None = None, **fields: Any) -> law.Problem:
+    """A numeric study, or one of the given parameters."""
+    parameters = [{"name": f"x{i}", "type": "float", "min": 0, "max": 1} for i in range(d)]
+    fields = {"parameters": parameters} | fields
+    made = study(suggester={"name": "cem", "options": options or {}}, seed=seed, **fields)
+    return law.Problem(study="s", spec=made, seed=seed)
+
+
+def made(of: law.Problem) -> CrossEntropy:
+    """A fresh suggester."""
+    found = law.make(get("cem"), of)
+    assert isinstance(found, CrossEntropy)
+    return found
+
+
+def optimise(of: law.Problem, outcome: Callable[[dict[str, Any]], Any], trials: int) -> law.Study:
+    """Tell one after another: a value, a document of metrics, or a state."""
+    one, suggester = law.Study(of), made(of)
+    history = one.history()
+    for _ in range(trials):
+        number = one.start(suggester.suggest(history, 1)[0])
+        told = outcome(one.trials[number].parameters)
+        if isinstance(told, TrialState):
+            one.tell(number, 0.0, told)
+        else:
+            one.tell(number, 0.0, **(told if isinstance(told, dict) else {"loss": told}))
+        history.update([one.trials[number]], seq=one.seq, next_number=number + 1)
+    return one
+
+
+def lowest(one: law.Study) -> float:
+    """The best feasible value."""
+    return min(t.metrics["loss"] for t in one.trials.values() if t.metrics and t.feasible is not False)
+
+
+def rows(suggestions: list[Suggestion]) -> np.ndarray:
+    """(n, d) their points."""
+    return np.array([list(s.parameters.values()) for s in suggestions])
+
+
+def fill(one: law.Study, suggester: Any, outcome: Callable[[int, np.ndarray], float], size: int) -> list[int]:
+    """Ask a whole generation and tell it; the numbers of its trials."""
+    suggestions = suggester.suggest(one.history(), size)
+    numbers = [one.start(s) for s in suggestions]
+    for k, (number, row) in enumerate(zip(numbers, rows(suggestions), strict=True)):
+        one.tell(number, outcome(k, row))
+    return numbers
+
+
+# -- the distribution
+
+
+def test_the_sphere_is_reached_as_the_literature_figure_says() -> None:
+    """n = 10, start in [-3, 3], s0 = 2, N = 50, E = 10, a = 0.7, 60 rounds without a least deviation: a median of 1e-3."""
+    found = []
+    for seed in range(11):
+        rng = np.random.default_rng(seed)
+        columns = Columns(np.zeros(10, dtype=np.int64), ())
+        search = SearchDistribution(columns, 0.5 + rng.uniform(-3, 3, 10) / 40, 2 / 40)
+        for _ in range(60):
+            sample = np.array([search.sample(rng.standard_normal(10), np.empty(0)) for _ in range(50)])
+            elite = sample[np.argsort(((sample - 0.5) ** 2).sum(axis=1))[:10]]
+            search.fit(elite, np.ones((10, 10), dtype=bool), np.ones(10), 0.7, spread=True)
+        found.append((((search.mean - 0.5) * 40) ** 2).sum())
+    assert 2e-4 < np.median(found) < 4e-3
+
+
+def test_samples_follow_the_truncated_normal() -> None:
+    search = SearchDistribution(REALS, np.array([0.1, 0.5, 0.95]), 0.3)
+    rng = np.random.default_rng(1)
+    sample = np.array([search.sample(rng.standard_normal(3), np.empty(0)) for _ in range(4000)])
+    assert sample.min() >= 0
+    assert sample.max() <= 1
+    from scipy.stats import truncnorm
+
+    for j, mean in enumerate(search.mean):
+        exact = truncnorm((0 - mean) / 0.3, (1 - mean) / 0.3, mean, 0.3)
+        assert sample[:, j].mean() == pytest.approx(exact.mean(), abs=0.02)
+        assert sample[:, j].std() == pytest.approx(exact.std(), abs=0.02)
+
+
+def test_an_update_is_smoothed_and_inactive_coordinates_count_for_nothing() -> None:
+    search = SearchDistribution(REALS, np.full(3, 0.5), 0.3)
+    seen = np.array([[0.2, 0.9, 0.5], [0.4, 0.1, 0.5]])
+    active = np.array([[True, True, False], [True, False, False]])
+    search.fit(seen, active, np.ones(2), 0.7, spread=True)
+    np.testing.assert_allclose(search.mean, [0.3 * 0.5 + 0.7 * 0.3, 0.3 * 0.5 + 0.7 * 0.9, 0.5])
+    np.testing.assert_allclose(search.deviation, [0.3 * 0.3 + 0.7 * 0.1, 0.3 * 0.3, 0.3])
+
+
+def test_shares_of_categories_keep_a_floor_and_sum_to_one() -> None:
+    search = SearchDistribution(Columns(np.array([5], dtype=np.int64), (0,)), np.array([0.5]), 0.3)
+    for _ in range(40):
+        search.fit(np.full((4, 1), 0.7), np.ones((4, 1), dtype=bool), np.ones(4), 0.7, spread=True)
+    assert search.shares[0].sum() == pytest.approx(1)
+    np.testing.assert_allclose(search.shares[0], [0.05, 0.05, 0.05, 0.8, 0.05], atol=1e-9)
+
+
+@pytest.mark.parametrize("effective", [1.5, 4.0, 20.0])
+def test_path_integral_weights_count_for_as_many_trials_as_wanted(effective: float) -> None:
+    costs = np.random.default_rng(2).normal(size=40)
+    for scale in (1.0, 1e-200, 1e300):
+        weights = path_integral_weights(costs * scale, None, effective)
+        assert 1 / (weights**2).sum() == pytest.approx(effective, rel=1e-4)
+        assert (np.argsort(weights) == np.argsort(-costs)).all()
+
+
+def test_path_integral_weights_of_a_temperature() -> None:
+    costs = np.array([3.0, 1.0, 2.0])
+    expected = np.exp(-costs / 0.5) / np.exp(-costs / 0.5).sum()
+    np.testing.assert_allclose(path_integral_weights(costs, 0.5, 1.0), expected)
+    assert path_integral_weights(np.array([1e300, -1e300]), 0.1, 1.0).tolist() == [0.0, 1.0]
+    assert path_integral_weights(np.array([1.0, 1.0]), None, 1.0).tolist() == [0.5, 0.5]
+
+
+@pytest.mark.parametrize("n", [8, 9, 40])
+def test_coloured_noise_has_unit_variance_and_the_spectrum_it_should(n: int) -> None:
+    white = np.random.default_rng(3).standard_normal((6000, n))
+    np.testing.assert_array_equal(coloured(white[0], 0.0), white[0])
+    correlations = []
+    for exponent in (1.0, 2.0, 3.0):
+        noise = np.array([coloured(w, exponent) for w in white])
+        np.testing.assert_allclose(noise.std(axis=0), 1.0, atol=0.05)
+        power = (np.abs(np.fft.rfft(noise)) ** 2).mean(axis=0)
+        inner = slice(1, (n + 1) // 2)
+        slope = np.polyfit(np.log(np.fft.rfftfreq(n)[inner]), np.log(power[inner]), 1)[0]
+        assert slope == pytest.approx(-exponent, abs=0.1)
+        correlations.append(np.corrcoef(noise[:, 0], noise[:, 1])[0, 1])
+    assert correlations == sorted(correlations)
+    assert correlations[0] > 0.2
+
+
+# -- the ledger
+
+
+def test_the_next_generation_is_fitted_to_the_elite() -> None:
+    of = problem(3, options={"population": 10, "elite": 0.2, "smoothing": 1.0, "min_sigma": 0})
+    one, suggester = law.Study(of), made(of)
+    points = rows(suggester.suggest(one.history(), 10))
+    fill(one, suggester, lambda k, row: abs(k - 3.4), 10)  # rows 3 and 4 are the best
+    suggester.suggest(one.history(), 1)
+    saved = suggester.state()
+    assert saved is not None
+    np.testing.assert_allclose(saved.arrays["mean"], points[3:5].mean(axis=0), rtol=1e-12)
+    np.testing.assert_allclose(saved.arrays["deviation"], points[3:5].std(axis=0), rtol=1e-9)
+
+
+def test_an_mppi_step_is_the_weighted_mean_and_keeps_the_deviation() -> None:
+    of = problem(3, options={"mode": "mppi", "population": 12, "temperature": 0.3})
+    one, suggester = law.Study(of), made(of)
+    points = rows(suggester.suggest(one.history(), 12))
+    values = [sphere(list(p)) for p in points]
+    fill(one, suggester, lambda k, row: values[k], 12)
+    suggester.suggest(one.history(), 1)
+    weights = np.exp(-np.array(values) / 0.3)
+    saved = suggester.state()
+    assert saved is not None
+    np.testing.assert_allclose(saved.arrays["mean"], weights @ points / weights.sum(), rtol=1e-9)
+    np.testing.assert_allclose(saved.arrays["deviation"], 0.3)
+
+
+def test_a_late_outcome_joins_the_generation_in_which_it_comes() -> None:
+    of = problem(3, options={"population": 6, "elite": 0.34, "smoothing": 1.0})
+    one, suggester = law.Study(of), made(of)
+    numbers = [one.start(s) for s in suggester.suggest(one.history(), 8)]
+    for number in numbers[2:]:
+        one.tell(number, float(number))
+    before = suggester.suggest(one.history(), 1)[0]
+    assert before.origin["generation"] == 1
+    one.tell(numbers[0], -1e9)  # late for generation 0: the open one does not move
+    assert suggester.suggest(one.history(), 1)[0].parameters == before.parameters
+    fill(one, suggester, lambda k, row: 1.0 + k, 6)
+    assert suggester.suggest(one.history(), 1)[0].origin["generation"] == 2
+    straggler = np.array(list(one.trials[numbers[0]].parameters.values()))
+    best = np.array(list(one.trials[9].parameters.values()))
+    third = np.array(list(one.trials[10].parameters.values()))
+    saved = suggester.state()
+    assert saved is not None
+    np.testing.assert_allclose(saved.arrays["mean"], (straggler + best + third) / 3, rtol=1e-9)
+
+
+def test_half_a_generation_that_fails_is_replaced_and_infeasible_trials_are_no_elite() -> None:
+    of = problem(2, options={"population": 10})
+    one, suggester = law.Study(of), made(of)
+    states = [TrialState.COMPLETED, TrialState.FAILED, TrialState.INFEASIBLE, TrialState.CANCELLED]
+    for n in range(19):  # completed and infeasible ones come to ten
+        suggestion = suggester.suggest(one.history(), 1)[0]
+        assert suggestion.origin == {"generation": 0, "row": n}
+        one.tell(one.start(suggestion), float(n), states[n % 4])
+    assert suggester.suggest(one.history(), 1)[0].origin == {"generation": 1, "row": 0}
+    saved = suggester.state()
+    assert saved is not None
+    best = np.array([list(one.trials[n].parameters.values()) for n in (1, 5)])
+    np.testing.assert_allclose(saved.arrays["mean"], 0.3 * 0.5 + 0.7 * best.mean(axis=0), rtol=1e-9)
+
+
+def test_a_generation_in_which_nothing_could_be_measured_changes_nothing() -> None:
+    of = problem(2, options={"population": 4})
+    one, suggester = law.Study(of), made(of)
+    for _ in range(4):
+        one.tell(one.start(suggester.suggest(one.history(), 1)[0]), 0.0, TrialState.INFEASIBLE)
+    assert suggester.suggest(one.history(), 1)[0].origin["generation"] == 1
+    saved = suggester.state()
+    assert saved is not None
+    np.testing.assert_array_equal(saved.arrays["mean"], 0.5)
+    np.testing.assert_array_equal(saved.arrays["deviation"], 0.3)
+
+
+def test_a_plateau_widens_the_deviation() -> None:
+    of = problem(2, options={"population": 4})
+    one, suggester = law.Study(of), made(of)
+    fill(one, suggester, lambda k, row: 1.0, 4)
+    suggester.suggest(one.history(), 1)
+    saved = suggester.state()
+    assert saved is not None
+    np.testing.assert_allclose(saved.arrays["deviation"], 0.375)
+
+
+@pytest.mark.parametrize(("limits", "size"), [({"max_trials": 30}, 15), ({"max_trials": 5}, 4), ({}, 1000)])
+def test_a_population_beyond_the_trials_of_the_study_leaves_room_for_a_second(
+    limits: dict[str, int], size: int
+) -> None:
+    of = problem(2, options={"population": 1000}, limits=limits)
+    assert f" of {size}," in made(of).suggest(law.Study(of).history(), 1)[0].reason
+
+
+def test_the_usual_population_fits_workers_and_budget() -> None:
+    for limits, size in (({}, 18), ({"max_running": 40}, 40), ({"max_running": 40, "max_trials": 100}, 10)):
+        of = problem(4, limits=limits)
+        assert f" of {size}," in made(of).suggest(law.Study(of).history(), 1)[0].reason
+
+
+def test_generations_shrink_to_twice_the_elite_and_kept_elites_compete_again() -> None:
+    of = problem(2, options={"population": 20, "elite": 0.2, "shrink": 1.25, "keep_elites": 0.5})
+    one, suggester = law.Study(of), made(of)
+    sizes, best = [], {}
+    for _ in range(6):
+        size = int(suggester.suggest(one.history(), 1)[0].reason.split(" of ")[1].split(",")[0])
+        sizes.append(size)
+        for n in fill(one, suggester, lambda k, row: sphere(list(row)), size):
+            best[n] = one.trials[n].metrics["loss"]
+    assert sizes == [20, 16, 13, 11, 9, 8]
+    suggester.suggest(one.history(), 1)
+    saved = suggester.state()
+    assert saved is not None
+    assert sorted(saved.document["kept"]) == sorted(sorted(best, key=lambda n: best[n])[:2])
+
+
+# -- what it reaches
+
+
+@pytest.mark.parametrize("options", [{}, {"mode": "mppi", "fit_sigma": True}], ids=["cem", "mppi"])
+def test_it_beats_random_search(options: dict[str, Any]) -> None:
+    ours = [minimise("cem", sphere, 200, seed, 5, **options) for seed in range(5)]
+    random = [minimise("random", sphere, 200, seed, 5) for seed in range(5)]
+    assert wins(ours, random) >= 4
+    assert np.median(ours) < 0.2 * np.median(random)
+
+
+def test_constraints_are_met_first_and_then_the_objective_falls() -> None:
+    for seed in range(3):
+        of = problem(2, seed, constraints=[{"metric": "c", "max": 0.0}])
+        one = optimise(of, lambda p: {"loss": sphere(list(p.values())), "c": 1.4 - p["x0"] - p["x1"]}, 300)
+        assert one.trials[1].feasible is False or one.trials[2].feasible is False
+        assert lowest(one) == pytest.approx(0.32, abs=0.02)
+        assert np.mean([t.feasible for n, t in one.trials.items() if n > 250]) > 0.3
+
+
+def test_whole_numbers_and_categories_reach_the_best_cell() -> None:
+    parameters = [
+        {"name": "n", "type": "int", "min": 0, "max": 50},
+        {"name": "m", "type": "int", "min": 1, "max": 1000, "scale": "log"},
+        {"name": "kind", "type": "categorical", "choices": ["a", "b", "c", "d"]},
+        {"name": "x", "type": "float", "min": 0, "max": 1},
+    ]
+
+    def value(p: dict[str, Any]) -> float:
+        return abs(p["n"] - 37) + abs(math.log(p["m"] / 90)) * 5 + 10 * (p["kind"] != "c") + (p["x"] - 0.2) ** 2
+
+    for seed in range(3):
+        one = optimise(problem(parameters=parameters, seed=seed), value, 400)
+        best = min(one.trials.values(), key=lambda t: t.metrics["loss"])
+        assert best.parameters["kind"] == "c"
+        assert best.metrics["loss"] < 1.5
+
+
+def test_smooth_noise_finds_a_smooth_plan_sooner() -> None:
+    """A vector of 30 time steps that must stay put as a whole: with white noise a mean of zero hides every good plan."""
+    vector = [{"name": "u", "type": "vector", "length": 30, "min": -1, "max": 1}]
+
+    def value(p: dict[str, Any]) -> float:
+        position = np.cumsum(p["u"]) / 10
+        return float(((position - np.linspace(0, 1.5, 30)) ** 2).mean())
+
+    found = {}
+    for colour in (0.0, 2.0):
+        options = {"colour": colour, "population": 20}
+        found[colour] = [
+            lowest(optimise(problem(parameters=vector, seed=s, options=options), value, 200)) for s in range(3)
+        ]
+    assert wins(found[2.0], found[0.0]) == 3
+    assert np.median(found[2.0]) < 0.5 * np.median(found[0.0])
+
+
+def test_a_users_better_point_draws_the_mean() -> None:
+    of = problem(2, options={"population": 6, "elite": 0.2, "smoothing": 1.0})
+    one, suggester = law.Study(of), made(of)
+    one.tell(one.add({"x0": 0.9, "x1": 0.9}), -5.0)
+    numbers = fill(one, suggester, lambda k, row: 1.0 + k, 6)
+    suggester.suggest(one.history(), 1)
+    best = np.array(list(one.trials[numbers[0]].parameters.values()))
+    saved = suggester.state()
+    assert saved is not None
+    np.testing.assert_allclose(saved.arrays["mean"], (best + 0.9) / 2, rtol=1e-9)
+
+
+# -- bad days
+
+
+@pytest.mark.parametrize("restart", ["saved", "lost"])
+@pytest.mark.parametrize(
+    "options",
+    [{}, {"mode": "mppi", "fit_sigma": True}, {"keep_elites": 1.0, "shrink": 1.3}],
+    ids=["cem", "mppi", "icem"],
+)
+def test_restarts_change_nothing_over_many_generations(options: dict[str, Any], restart: str) -> None:
+    fields = {**law.SPACES["mixed"], "constraints": [{"metric": "c", "max": 0.5}]}
+    of = problem(options={"population": 8} | options, **fields)
+
+    def path(restart: str) -> list[dict[str, Any]]:
+        one, suggester, found, running = law.Study(of), law.make(get("cem"), of), [], list[int]()
+        for n in range(90):
+            if restart == "saved":
+                suggester = law.make(get("cem"), of, law.save(suggester))
+            elif restart == "lost" and n % 9 == 0:
+                suggester = law.make(get("cem"), of)
+            suggestion = suggester.suggest(one.history(), 1)[0]
+            found.append(suggestion.parameters)
+            running.append(one.start(suggestion))
+            while len(running) > 4:
+                number = running.pop(n * 7919 % len(running))
+                state = TrialState.COMPLETED if number % 9 else list(TrialState)[-1 - number // 9 % 4]
+                one.tell(number, math.sin(number), state, c=math.cos(number))
+        return found
+
+    assert path(restart) == path("never")
+
+
+def test_colour_without_a_vector_is_refused() -> None:
+    with pytest.raises(Invalid) as error:
+        get("cem").check(problem(2, options={"colour": 1.0}).spec)
+    assert error.value.errors[0].pointer == "/suggester/options/colour"

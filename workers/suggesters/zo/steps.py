@@ -1,0 +1,289 @@
+"""The steps taken so far, read from the history in the order in which outcomes came."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from services.domain.history import History, Observation
+from services.domain.parameters import VectorParameter
+from services.domain.suggester import Blob, Problem
+from services.domain.trial import TrialState
+from workers.models.estimators.directions import guiding_basis
+
+from . import outcomes
+from .coordinates import Coordinates, vector_parameter
+from .gradient import Slopes
+from .learner import Learner
+from .options import JVP
+from .outcomes import Told, closed, evaluated
+from .probes import Probes
+from .rows import Known, Rows
+from .schemes import Conservative
+from .settings import PILOT, STEPS_AT_LEAST, Settings
+
+Array = NDArray[np.float64]
+REMEMBERED = 3
+GUIDES = 5
+MOST_IDLE = 30
+
+
+class Steps:
+    """Where the descent stands.
+
+    Attributes:
+        generation: of the ledger; step: gradient steps taken (a scheme that compares candidates uses a further generation).
+        scheme: holds the iterate; candidates: to be compared before the next step.
+    """
+
+    def __init__(self, problem: Problem, settings: Settings, coordinates: Coordinates) -> None:
+        self._problem, self._settings, self._coordinates = problem, settings, coordinates
+        self.generation, self.step, self._since = 0, 0, 0
+        self.scheme = settings.scheme(coordinates.start(), coordinates.projected)
+        self._learner = Learner(settings)
+        self._feasible = self.scheme.x
+        self._earlier: list[dict[str, Any]] = []  # steps whose late outcomes may still count
+        self._places: list[Array] = []
+        self._moves = np.empty((0, coordinates.size))
+        self.wanted = self._directions()
+        self._open: Probes | None = None
+        self.rows = Rows(problem, settings, coordinates)
+        self._known = Known() if problem.space.is_finite and not problem.spec.is_noisy else None
+        self._idle = 0  # steps in a row that needed no trial
+
+    # -- the open step
+
+    @property
+    def candidates(self) -> list[Array]:
+        """(n,) points to compare before the next step."""
+        return self.scheme.candidates() if isinstance(self.scheme, Conservative) else []
+
+    @property
+    def radius(self) -> float:
+        """Smoothing radius of the open step."""
+        return self.scheme.radius(self.step, self._learner.radius)
+
+    @property
+    def probes(self) -> Probes:
+        """Of the open step."""
+        if self._open is None:
+            here = self.scheme.probe_at(self.step, self._problem.generator)
+            reduction = self._learner.reduction
+            before = [reduction.before] if reduction is not None and reduction.is_recursive else []
+            lead = self._settings.estimator.lead or self.scheme.wants_hessian()
+            self._open = self._probes(self.step, self.wanted, self.radius, [here, *before], lead)
+        return self._open
+
+    def _probes(self, step: int, block: int, radius: float, bases: list[Array], lead: bool) -> Probes:
+        is_guided = self._settings.estimator.family == "guided"
+        return Probes(
+            self._coordinates, self._settings.estimator, self._problem.generator, step=step, block=block, lead=lead,
+            radius=radius, bases=bases, basis=guiding_basis(self._moves) if is_guided else None,
+        )  # fmt: skip
+
+    def _directions(self) -> int:
+        settings = self._settings
+        if self._learner.reduction is not None:
+            return self._learner.reduction.directions
+        if self.step > 0 or not settings.has_pilot:
+            return settings.directions
+        most = settings.spec.limits.max_trials
+        pilot = PILOT if most is None else max(1, min(PILOT, most // (2 * STEPS_AT_LEAST)))
+        return max(pilot, settings.directions)
+
+    # -- reading
+
+    def trials(self, history: History) -> list[Observation]:
+        """Trials of the open generation, by number; those of another suggester that the study had before are none."""
+        return _own(history, self.generation)
+
+    def catch_up(self, history: History) -> None:
+        """Close every step that is full."""
+        if self._known is not None:
+            self._known.read(history)
+        while self._closed(history):
+            self._open = None
+
+    def _closed(self, history: History) -> bool:
+        trials = self.trials(history)
+        if isinstance(self.scheme, Conservative) and self.candidates:
+            return self._judged(history, trials, self.scheme)
+        # An open step keeps the number of directions that it was begun with, whatever the study's limits are now.
+        wanted = int(trials[0].origin["directions"]) if trials else self._directions()
+        if wanted != self.wanted:
+            self.wanted, self._open = wanted, None
+        standing_in = self.stand_ins(trials)
+        told = closed([*standing_in, *trials], self.probes, wanted, self._is_usable)
+        if told is None:
+            return False
+        self._idle = self._idle + 1 if told.seq <= self._since else 0
+        seq = max(told.seq, self._since)
+        self._take(history, told, seq)
+        self.generation, self.step, self._since = self.generation + 1, self.step + 1, seq
+        self.wanted = self._directions()
+        return True
+
+    def stand_ins(self, trials: list[Observation]) -> list[Observation]:
+        """In a finite space: other trials whose points are those of rows; none after many steps that found nothing new."""
+        if self._known is None or self._idle >= MOST_IDLE:
+            return []
+        return self._known.stand_ins(self.rows, self.probes, trials, self.wanted)
+
+    def _is_usable(self, trial: Observation) -> bool:
+        slope, done = self._settings.estimator.slope, trial.state is TrialState.COMPLETED
+        if slope == "told":
+            return done and JVP in trial.metrics
+        if slope == "residual":
+            return done and trial.residual is not None and len(trial.residual) == self._coordinates.size
+        place = self.probes.place(trial.origin["row"])
+        return place.direction is None or self.probes.direction(place.direction) is not None
+
+    def _take(self, history: History, told: Told, seq: int) -> None:
+        before, probes = self.scheme.x, self.probes
+        if self._settings.estimator.slope in ("told", "residual"):
+            g, f = self._reported(history, told)
+            self.scheme.move(g, f, self.step, 1.0, {"slope": np.array(np.abs(g).mean())})
+        else:
+            learnt = self._learner.learn(history, probes, told, self._late(history, seq))
+            if learnt is None:
+                self.scheme.x = self._feasible  # no probe of this step could be evaluated: back to where some could
+            else:
+                g, f, extras = learnt
+                self._feasible = self._evaluable(told)
+                self.scheme.move(g, f, self.step, self._learner.damping, extras)
+        self._remember(before, probes)
+
+    def _evaluable(self, told: Told) -> Array:
+        """(n,) the iterate; where some of its probes were infeasible, one of those that were not."""
+        if all(t.state is not TrialState.INFEASIBLE for t in told.rows.values()):
+            return self.scheme.x
+        rows = (row for row, t in told.rows.items() if t.state is not TrialState.INFEASIBLE)
+        found = self.probes.coordinates(self.probes.place(min(rows)))
+        return self.scheme.x if found is None else found
+
+    def _reported(self, history: History, told: Told) -> tuple[Array, float]:
+        """(n,) gradient from told derivatives, or a told residual, in cube units."""
+        vector = vector_parameter(self._problem.space, self._settings.options.held)
+        assert isinstance(vector, VectorParameter)
+        width = vector.max - vector.min
+        trials = [told.rows[self.probes.row(i, 0, 0)] for i in told.directions]
+        f = float(np.mean([np.clip(history.values(t)[0], -1e150, 1e150) for t in trials]))
+        if self._settings.estimator.slope == "residual":
+            return np.clip(np.array(trials[0].residual) / width, -1e100, 1e100), f
+        sign = 1.0 if history.spec.objectives[0].goal == "minimize" else -1.0
+        slopes = np.clip(np.array([[sign * t.metrics[JVP]] for t in trials]), -1e150, 1e150)
+        units = [self.probes.direction(i) for i in told.directions]
+        weights = np.array([d.unit for d in units if d is not None]) * np.sqrt(len(self.scheme.x)) * width
+        return Slopes(slopes, weights, np.ones(len(slopes))).gradient()[0], f
+
+    # -- candidates of a careful scheme
+
+    def _judged(self, history: History, trials: list[Observation], scheme: Conservative) -> bool:
+        count = len(scheme.candidates())
+        first: dict[int, Observation] = {}
+        for trial in evaluated(trials):
+            first.setdefault(trial.origin["row"] % count, trial)
+            if len(first) == count:
+                break
+        if len(first) < count:
+            return False
+        values = outcomes.values_of(history, first, np.zeros(len(history.spec.objectives)))
+        found = [np.inf if i in values.infeasible else float(values.objectives[i][0]) for i in range(count)]
+        metric = self._problem.spec.objectives[0].metric
+        stds = [t.std[metric] for t in first.values() if metric in t.std]
+        scheme.judge(found, float(np.mean(stds)) if stds else 0.0)
+        self.generation, self._since = self.generation + 1, max(t.told_seq for t in first.values())
+        self.wanted = self._directions()
+        return True
+
+    # -- what comes late
+
+    @property
+    def _counts_late(self) -> bool:
+        kind = self._settings.estimator
+        is_plain = self._settings.options.scheme == "plain" and self._learner.reduction is None
+        return kind.is_paired and kind.slope == "value" and kind.family != "guided" and is_plain
+
+    def _remember(self, before: Array, probes: Probes) -> None:
+        if self._settings.estimator.family == "guided":
+            self._moves = np.concatenate([self._moves, (self.scheme.x - before)[None]])[-GUIDES:]
+        if not self._counts_late or probes.lead:
+            return
+        about = {"generation": self.generation, "step": self.step, "block": probes.block, "radius": self.radius}
+        self._earlier = [*self._earlier, about][-REMEMBERED:]
+        self._places = [*self._places, probes.bases[0]][-REMEMBERED:]
+
+    def _late(self, history: History, seq: int) -> Slopes | None:
+        """Of directions that were completed after their step had closed, while the iterate has not left their reach."""
+        found: Slopes | None = None
+        here = self.probes.bases[0]
+        for about, place in zip(self._earlier, self._places, strict=True):
+            if np.linalg.norm(here - place) > about["radius"] * np.sqrt(len(here)):
+                continue
+            trials = [t for t in evaluated(_own(history, about["generation"])) if t.told_seq <= seq]
+            if not trials or trials[-1].told_seq <= self._since:
+                continue
+            probes = self._probes(about["step"], about["block"], about["radius"], [place], False)
+            late = _completed_after(trials, probes, self._since)
+            if late:
+                more = self._learner.late(history, probes, trials, late, self.step - about["step"])
+                found = more if found is None else found.joined(more)
+        return found
+
+    # -- the state
+
+    def _about(self) -> list[Any]:
+        settings = self._settings
+        return [settings.name, settings.rule, settings.options.model_dump(mode="json", exclude={"evaluate"})]
+
+    def saved(self, version: int) -> Blob:
+        """Everything that the next step depends on."""
+        scheme, arrays = self.scheme.save()
+        learner, memories = self._learner.save()
+        document = {
+            "settings": self._about(), "generation": self.generation, "step": self.step, "since": self._since, "idle": self._idle,
+            "scheme": scheme, "learner": learner, "earlier": self._earlier,
+        }  # fmt: skip
+        found = {f"scheme/{name}": a for name, a in arrays.items()} | {f"learner/{n}": a for n, a in memories.items()}
+        found |= {"feasible": self._feasible, "moves": self._moves, "recommended": self.scheme.recommend()}
+        found["places"] = np.array(self._places).reshape(len(self._places), len(self.scheme.x))
+        return Blob(version=version, document=document, arrays=found)
+
+    def restore(self, blob: Blob) -> None:
+        """Continue from a saved state; where options or limits chose another method since, that one begins at the iterate."""
+        saved, place = blob.document, blob.arrays["recommended"]
+        if len(place) != len(self.scheme.x):
+            return
+        self.generation, self.step, self._since = saved["generation"], saved["step"], saved["since"]
+        self._idle = saved["idle"]
+        if saved["settings"] != self._about():
+            self.generation, self.step = self.generation + 1, 0
+            self.scheme = self._settings.scheme(place, self._coordinates.projected)
+            self._feasible = self.scheme.x
+            return
+        self.scheme.load(saved["scheme"], _under("scheme/", blob.arrays))
+        self._learner.load(saved["learner"], _under("learner/", blob.arrays))
+        self._feasible, self._moves = blob.arrays["feasible"], blob.arrays["moves"]
+        self._earlier, self._places = list(saved["earlier"]), list(blob.arrays["places"])
+        self.wanted = self._directions()
+
+
+def _own(history: History, generation: int) -> list[Observation]:
+    return [t for t in history.generation(generation) if "directions" in t.origin]
+
+
+def _completed_after(trials: list[Observation], probes: Probes, since: int) -> list[int]:
+    """Directions whose last probe was told after a change of the study."""
+    told: dict[int, list[int]] = {}
+    for trial in trials:
+        direction = probes.place(trial.origin["row"]).direction
+        if direction is not None and probes.direction(direction) is not None:
+            told.setdefault(direction, []).append(trial.told_seq)
+    return [i for i, seqs in told.items() if len(seqs) == probes.per_direction and max(seqs) > since]
+
+
+def _under(prefix: str, arrays: Mapping[str, Array]) -> dict[str, Array]:
+    return {name.removeprefix(prefix): a for name, a in arrays.items() if name.startswith(prefix)}
