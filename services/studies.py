@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import secrets
 import uuid
 from collections.abc import Callable, Sequence
@@ -103,7 +104,8 @@ class Studies:
         """
         caller.must_be(Role.WRITER)
         spec.check()
-        spec, suggester = self._catalogue.serve(spec)
+        # What is checked may load a library.
+        spec, suggester = await asyncio.to_thread(self._catalogue.serve, spec)
         now = self._transactions.now()
 
         def run(connection: Connection) -> Reply[Study]:

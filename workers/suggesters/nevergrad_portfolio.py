@@ -7,6 +7,7 @@ pickle.
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping
 from functools import cache
 from importlib.metadata import version
@@ -265,6 +266,8 @@ def _refuse(spec: StudySpec, options: NevergradOptions) -> list[FieldError]:
 
 
 def _create(problem: Problem, options: NevergradOptions, _: Blob | None) -> Suggester:
+    # Its solvers run in threads of their own, which a block around our calls would not reach.
+    warnings.filterwarnings("ignore", module="scipy")
     return Nevergrad(problem, options)
 
 

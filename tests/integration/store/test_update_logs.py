@@ -12,7 +12,7 @@ import pytest
 
 from services.answers import UpdateList
 from services.domain.errors import Conflict, Invalid
-from services.domain.trial import AskRequest, Trial
+from services.domain.trial import AskRequest, TellMany, Trial
 from services.requests import UpdatesQuery
 from tests.support.builders import ADMIN, outcome, study
 from tests.support.stage import Stage, staged
@@ -110,6 +110,20 @@ async def test_most_workers_decide_which_theta_holds(empty_database: str) -> Non
             await tell(stage, study_id, again, 1.0, fingerprint="0" * 16)
         await tell(stage, study_id, again, 1.0, fingerprint="1" * 16)  # rebuilt
         assert (await until_version(stage, study_id, 1)).updates[0].pairs == (0, 1)
+
+
+async def test_thousands_are_handed_out_and_told_in_one_call_each(empty_database: str) -> None:
+    async with stage_of(empty_database) as stage:
+        await stage.dispatcher(LocalPool(1))
+        study_id = await seeds(stage, options={"pairs": 1000}, limits={"max_trials": 2000})
+        trials = await stage.ask(study_id, count=2000)
+        assert [trial.number for trial in trials] == list(range(1, 2001))
+        outcomes = tuple({"number": t.number, "metrics": {"loss": float(t.number % 7)}} for t in trials)
+        wish = TellMany(outcomes=outcomes, brief=True)
+        results = (await stage.services.tells.tell_many(ADMIN, study_id, wish)).value.results
+        assert {(result.status, result.trial) for result in results} == {(200, None)}
+        (update,) = (await until_version(stage, study_id, 1)).updates
+        assert len(update.pairs) == 1000
 
 
 async def test_a_log_that_began_keeps_its_method(empty_database: str) -> None:

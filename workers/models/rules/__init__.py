@@ -12,5 +12,6 @@ from __future__ import annotations
 
 from .catalogue import make, names, schema
 from .rule import Array, Rule
+from .torch_classes import NotInstalled
 
-__all__ = ["Array", "Rule", "make", "names", "schema"]
+__all__ = ["Array", "NotInstalled", "Rule", "make", "names", "schema"]

@@ -10,7 +10,7 @@ from pydantic import ValidationError
 
 from services.domain.document import Document
 
-from . import adaptive, averaging, curvature, descent, parameter_free, scaled, wrappers
+from . import adaptive, averaging, curvature, descent, parameter_free, scaled, torch_classes, wrappers
 from .rule import Rule, Shape, Wrapper
 
 RULES: dict[str, type[Rule]] = {
@@ -103,8 +103,11 @@ def _made(name: str, size: int, rest: dict[str, Any], shape: Shape | None) -> Ru
         chosen = _options(kind, rest, name)
         return kind(_made(composed[2].strip(), size, rest, shape), chosen)
     if name.startswith("torch:"):
-        from .torch_rule import TorchRule  # torch loads only where it is used
-
+        torch_classes.check(name.removeprefix("torch:"), shape)
+        try:
+            from .torch_rule import TorchRule  # torch loads only where it is used
+        except ImportError:
+            raise torch_classes.NotInstalled("rules torch:<Class> need the package pytorch-optimizer") from None
         keywords = dict(rest)
         rest.clear()
         return TorchRule(name.removeprefix("torch:"), size, keywords, shape)

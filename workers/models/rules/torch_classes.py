@@ -49,6 +49,24 @@ REFUSED: dict[str, str] = {
 }
 
 
+class NotInstalled(ValueError):
+    """pytorch_optimizer is not on this machine: whether a rule takes its options shows where it is."""
+
+
+def check(name: str, shape: tuple[int, int] | None) -> None:
+    """Whether a class can be a rule; needs no torch.
+
+    Raises:
+        ValueError: it cannot, with the reason.
+    """
+    if name in REFUSED:
+        raise ValueError(f"torch:{name}: {REFUSED[name]}")
+    if name not in allowed():
+        raise ValueError(f"no rule torch:{name}; there are {', '.join(sorted(allowed()))}")
+    if name in MATRIX and shape is None:
+        raise ValueError(f"torch:{name} needs a parameter that is declared as a matrix")
+
+
 def allowed() -> frozenset[str]:
     """Names of the classes that can be rules."""
     return VECTOR | MATRIX

@@ -9,12 +9,13 @@ from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
+import pytorch_optimizer
 import torch
 
 from services.domain.document import Document
 
 from .rule import NO_EXTRAS, Array, Rule, Saved, Shape
-from .torch_classes import MATRIX, MUON, REFUSED, VALUE, allowed
+from .torch_classes import MATRIX, MUON, VALUE, check
 from .torch_state import frozen, thawed
 
 # Settings that are callables, devices or names of what only a network has; the others are the class's own keywords.
@@ -63,9 +64,8 @@ class TorchRule(Rule):
     def __init__(self, name: str, size: int, keywords: Mapping[str, Any], shape: Shape | None = None) -> None:
         super().__init__(size, Document(), shape)
         self.name, self._keywords = name, dict(keywords)
-        kind = _class(name)
-        if name in MATRIX and shape is None:
-            raise ValueError(f"torch:{name} needs a parameter that is declared as a matrix")
+        check(name, shape)
+        kind = getattr(pytorch_optimizer, name)
         self._parameter = torch.nn.Parameter(torch.zeros(shape or (size,), dtype=torch.float64))
         self._optimizer = _constructed(name, kind, self._parameter, self._keywords)
         self._lr = float(self._optimizer.param_groups[0]["lr"]) if "lr" in self._optimizer.param_groups[0] else None
@@ -166,18 +166,6 @@ def _frozen_items(items: Mapping[str, Any], left_out: set[str], path: str, array
             continue
         arrays.update(some)
     return found
-
-
-def _class(name: str) -> Any:
-    if name in REFUSED:
-        raise ValueError(f"torch:{name}: {REFUSED[name]}")
-    try:
-        import pytorch_optimizer
-    except ImportError:
-        raise ValueError("rules torch:<Class> need the package pytorch-optimizer on the server") from None
-    if name not in allowed():
-        raise ValueError(f"no rule torch:{name}; there are {', '.join(sorted(allowed()))}")
-    return getattr(pytorch_optimizer, name)
 
 
 def _constructed(name: str, kind: Any, parameter: torch.nn.Parameter, keywords: Mapping[str, Any]) -> Any:

@@ -61,7 +61,8 @@ class ZoOptions(Document):
         default=None, description="forward-grad: vector parameter that carries the direction of the told derivative."
     )
     shape: tuple[Annotated[int, Field(ge=1)], Annotated[int, Field(ge=1)]] | None = Field(
-        default=None, description="Rows and columns of the moved coordinates, for rules over a matrix."
+        default=None,
+        description="Rows and columns of the moved coordinates, for rules over a matrix; the vector's own if absent.",
     )
     aggregator: Literal["upgrad", "mgda", "mean"] = Field(
         default="upgrad", description="Several objectives: how their gradients become one."
@@ -94,7 +95,9 @@ def refuse(spec: StudySpec, options: ZoOptions) -> list[FieldError]:
 
         return refuse_seeds(spec, options)
     if options.model_fields_set & {"noise", "rank"}:
-        return [_problem("noise" if "noise" in options.model_fields_set else "rank", "goes with a vector of encoding seed")]
+        return [
+            _problem("noise" if "noise" in options.model_fields_set else "rank", "goes with a vector of encoding seed")
+        ]
     return _carried(spec, options) or _parts(spec, options) or _rule(spec, options)
 
 

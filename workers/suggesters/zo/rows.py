@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from services.domain.history import History, Observation
+from services.domain.parameters import VectorParameter
 from services.domain.space import Point, point_key
 from services.domain.suggester import Problem
 from workers.models.generations import EVALUATED
@@ -52,7 +53,9 @@ class Rows:
         tangent = self._settings.options.tangent
         if tangent is not None:
             size = self._coordinates.size
-            found[tangent] = [0.0] * size if unit is None else [float(v) for v in unit / np.sqrt(size)]
+            parameter = self._problem.space.by_name[tangent]
+            assert isinstance(parameter, VectorParameter)
+            found[tangent] = parameter.written(np.zeros(size) if unit is None else unit / np.sqrt(size))
         return found
 
 

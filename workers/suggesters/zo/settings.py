@@ -111,12 +111,21 @@ class Settings:
             chosen.setdefault("lr", REDUCED_LR)
         if self.rule.startswith("cosine(") and self.options.rule is None:
             chosen.setdefault("total_steps", self.steps)
-        return rules.make(self.rule, self.size, chosen, self.options.shape)
+        return rules.make(self.rule, self.size, chosen, self._shape())
+
+    def _shape(self) -> tuple[int, int] | None:
+        """Rows and columns, where what is moved is a matrix."""
+        vector = vector_parameter(self.spec.space, self.options.held)
+        if self.options.shape is not None or vector is None or vector.shape is None or len(vector.shape) != 2:
+            return self.options.shape
+        return vector.shape[0], vector.shape[1]
 
     def check_rule(self) -> list[FieldError]:
         """What speaks against the rule."""
         try:
             rule = self.made_rule()
+        except rules.NotInstalled:  # an API server without torch: its workers have it
+            return []
         except ValueError as error:
             return [FieldError("/suggester/options/rule", str(error))]
         if "hessian" in rule.wants and self.name not in ("gauss2", "coord"):
