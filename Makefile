@@ -7,7 +7,7 @@ STAMP := $(VENV)/.ready
 export OMP_NUM_THREADS := 1
 export RAY_USAGE_STATS_ENABLED := 0
 
-.PHONY: help setup serve test check demo demo-prompt proto bench bench-latency bench-quality bench-prompt docs clean
+.PHONY: help setup serve test check demo demo-prompt proto bench bench-latency bench-quality bench-prompt bench-bbob bench-seeds bench-overhead docs clean
 
 help: ## show what there is
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 16
@@ -53,6 +53,15 @@ bench-latency: $(STAMP) ## ask latency of gp beside Optuna's GPSampler
 
 bench-quality: $(STAMP) ## quality beside Optuna, HEBO, Ax, SMAC, nevergrad: ranks, gaps, wins; resumable (ARGS="--quick")
 	$(BIN)/python benchmarks/quality.py --save $(ARGS)
+
+bench-bbob: $(STAMP) ## BBOB beside pycma, nevergrad, SciPy: targets hit, ECDF; resumable (ARGS="--dims 2,5 --budget 100")
+	$(BIN)/python benchmarks/bbob.py $(ARGS)
+
+bench-seeds: $(STAMP) ## what a generation of seeds costs the server from 10^3 to 10^9 parameters; 10 000 seeds over the stream
+	$(BIN)/python benchmarks/seeds.py --save $(ARGS)
+
+bench-overhead: $(STAMP) ## what a trial of cmaes costs beside plain pycma
+	$(BIN)/python benchmarks/overhead.py $(ARGS)
 
 demo-prompt: $(STAMP) ## search a prompt for a real local chat model (ARGS="--method zopo"); installs the model first
 	$(BIN)/pip install --quiet -c constraints.txt xllamacpp

@@ -14,16 +14,19 @@ import asyncio
 import json
 import random
 import statistics
+import sys
 import tempfile
 import time
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
-import httpx
-import psutil
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from tests.support.servers import Postgres, Server
+import httpx  # noqa: E402
+import psutil  # noqa: E402
+
+from tests.support.servers import Postgres, Server  # noqa: E402
 
 RESULTS = Path(__file__).parent / "results"
 SIZES = tuple(10**k for k in range(3, 10))
