@@ -1,7 +1,7 @@
 """Evolution strategies by seeds: what a generation costs the server, and how fast thousands of seeds go over the stream.
 
-1. The same study for 10^3 to 10^9 parameters: server CPU a generation, bytes on disk a trial. Nothing of it may grow with the parameters,
-   which no byte of the protocol knows. The client is simulated: it tells losses of a quadratic drawn in advance.
+1. The same study for 10^3 to 10^9 parameters: server CPU a generation, bytes of an answered trial and of the log. Nothing of it may
+   grow with the parameters, which no byte of the protocol knows. The client is simulated: it tells losses that are drawn.
 2. A generation of 10 000 seeds handed out and told over one `Evaluate` stream, client included.
 
 `python benchmarks/seeds.py [--save] [--postgres]`
@@ -23,10 +23,10 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-import httpx  # noqa: E402
-import psutil  # noqa: E402
+import httpx
+import psutil
 
-from tests.support.servers import Postgres, Server  # noqa: E402
+from tests.support.servers import Postgres, Server
 
 RESULTS = Path(__file__).parent / "results"
 SIZES = tuple(10**k for k in range(3, 10))
@@ -97,7 +97,9 @@ async def streamed(server: Server, rounds: int = ROUNDS) -> list[float]:
     async with grpc.aio.insecure_channel(server.grpc_target, options=options) as channel:
         started, out, told = time.perf_counter(), list[Any](), 0
         async for answer in stubs.TrialsStub(channel).Evaluate(requests()):
-            out += [pb.NumberedOutcome(number=t.number, metrics={"loss": (t.number * 7919) % 1009}) for t in answer.trials]
+            out += [
+                pb.NumberedOutcome(number=t.number, metrics={"loss": (t.number * 7919) % 1009}) for t in answer.trials
+            ]
             if len(out) == SEEDS:
                 outcomes.put_nowait(out)
                 out = []
@@ -120,7 +122,9 @@ def main() -> None:
         server = Server(url).start()
         stack.callback(server.stop)
         rows = [generations(server, parameters) for parameters in SIZES]
-        print("| parameters | server CPU a generation of 200, ms | bytes an answered trial | bytes of log a generation |")
+        print(
+            "| parameters | server CPU a generation of 200, ms | bytes an answered trial | bytes of log a generation |"
+        )
         print("| ---: | ---: | ---: | ---: |")
         for row in rows:
             size = f"10^{len(str(int(row['parameters']))) - 1}"

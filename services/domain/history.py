@@ -69,6 +69,7 @@ class History:
         self.replies = Replies()
         self._trials: dict[int, Observation] = {}
         self._finished: list[Observation] = []
+        self._is_sorted = True
         self._generations: dict[int, dict[int, Observation]] = {}
         self._keys: set[str] = set()
         self._unkeyed: list[Observation] = []
@@ -93,7 +94,9 @@ class History:
         self.next_number = next_number
         if not in_order:
             self._trials = {number: self._trials[number] for number in sorted(self._trials)}
-        self._finished.sort(key=_told)
+        if not self._is_sorted:
+            self._finished.sort(key=_told)
+            self._is_sorted = True
 
     def _index(self, trial: Observation, before: Observation | None) -> None:
         generation = trial.origin.get("generation")
@@ -102,6 +105,7 @@ class History:
         if before is not None and not before.is_pending:
             self._finished = [t for t in self._finished if t is not before]
         if not trial.is_pending:
+            self._is_sorted = self._is_sorted and (not self._finished or self._finished[-1].told_seq <= trial.told_seq)
             self._finished.append(trial)
 
     def __len__(self) -> int:

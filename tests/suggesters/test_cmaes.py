@@ -1,163 +1,222 @@
-"""CMA-ES is pycma's, whoever asks in whatever order; its generations are read from the trials."""
+"""CMA-ES is pycma's, whoever asks in whatever order: its path, its speed, bounds, whole numbers, choices, constraints, restarts."""
 
 from __future__ import annotations
+
+import math
+import statistics
+import warnings
+from typing import Any
 
 import numpy as np
 import pytest
 
-from services.domain.trial import TrialState
+from services.domain.errors import Invalid
 from tests.suggesters import law
+from tests.suggesters.cmaes_study import Array, Driven, adapter, floats
 from tests.support.builders import study
-from tests.support.objectives import ellipsoid, minimise, rosenbrock, sphere, wins
+from tests.support.objectives import ellipsoid, minimise, sphere, wins
+from workers.models.folding import Box
+from workers.suggesters.cmaes.choices import Choices
+from workers.suggesters.cmaes.cube import Cube
 from workers.suggesters.registry import get
 
+PLAIN = {"surrogate": "none", "restarts": "none"}
 
-def problem(d: int = 4, seed: int = 5, **fields: object) -> law.Problem:
-    """A numeric study."""
-    parameters = [{"name": f"x{i}", "type": "float", "min": 0, "max": 1} for i in range(d)]
-    made = study(parameters=parameters, suggester={"name": "cmaes"}, seed=seed, **fields)
-    return law.Problem(study="s", spec=made, seed=seed)
+
+def scaled(x: Array) -> float:
+    """An ellipsoid around 0.1, condition 10³."""
+    return float((10 ** (3 * np.arange(len(x)) / (len(x) - 1)) * (x - 0.1) ** 2).sum())
+
+
+# -- the update
 
 
 def test_it_takes_the_path_of_plain_pycma() -> None:
     import cma
 
-    of = problem()
-    one, suggester = law.Study(of), law.make(get("cmaes"), of)
+    driven = Driven(floats(4), 5, PLAIN)
     peer = cma.CMAEvolutionStrategy(
-        [0.5] * 4, 0.3, {"bounds": [0, 1], "popsize": 8, "CMA_mirrors": 0, "seed": np.nan, "verbose": -9}
+        [0] * 4, 0.3, {"bounds": [-0.5, 0.5], "popsize": 8, "CMA_mirrors": 0, "seed": np.nan, "verbose": -9}
     )
-    for generation in range(12):
-        rows = [of.generator(generation, f"cmaes 0 {k}").standard_normal(4) for k in range(64)]
-        taken = iter(rows)
-
-        def source(*shape: int, taken: object = taken) -> np.ndarray:
-            return np.array([next(taken) for _ in range(shape[0])])  # type: ignore[call-overload]
-
-        peer.opts["randn"] = peer.randn = peer.sm.randn = source
-        expected = peer.ask(64)[:8]
+    for generation in range(25):
+        normals = np.array(
+            [driven.one.problem.generator(generation, f"cmaes 0 {k}").standard_normal(4) for k in range(8)]
+        )
+        peer.opts["randn"] = peer.randn = peer.sm.randn = lambda *shape, normals=normals: normals
+        expected = peer.ask()
         for k in range(8):
-            point = suggester.suggest(one.history(), 1)[0]
-            np.testing.assert_allclose(list(point.parameters.values()), expected[k], rtol=1e-12)
-            one.tell(one.start(point), sphere(list(point.parameters.values())))
-        peer.tell(expected, [sphere(x) for x in expected])
+            point = driven.ask()[0]
+            np.testing.assert_allclose(
+                np.array(list(point.parameters.values())) - 0.5, expected[k], rtol=1e-9, atol=1e-12
+            )
+            driven.tell(driven.start(point), scaled(expected[k]))
+        peer.tell(expected, [scaled(x) for x in expected])
 
 
-@pytest.mark.parametrize(("objective", "trials"), [(sphere, 200), (ellipsoid, 400), (rosenbrock, 400)])
-def test_it_beats_random_search(objective: object, trials: int) -> None:
-    ours = [minimise("cmaes", objective, trials, seed, 5) for seed in range(5)]
-    random = [minimise("random", objective, trials, seed, 5) for seed in range(5)]
-    assert wins(ours, random) == 5
+@pytest.mark.parametrize("seed", range(2))
+def test_the_update_is_the_textbooks_with_pycmas_constants(seed: int) -> None:
+    from cma.utilities.math import Mh
+    from cmaes import CMA
+
+    n, rng = 6, np.random.default_rng(seed)
+    ours, peer = adapter(n), CMA(mean=np.zeros(n), sigma=0.3, population_size=9)
+    es: Any = ours._es
+    peer._c_sigma, peer._d_sigma, peer._cmu = es.adapt_sigma.cs, es.adapt_sigma.damps, es.sp.cmu
+    peer._weights, peer._chi_n, peer._C = np.array(es.sp.weights), Mh.chiN(n), np.array(es.sm.C)
+    for _ in range(50):
+        points = [ours.row(rng.standard_normal(n)) for _ in range(9)]
+        ours.tell(points, [scaled(x) for x in points])
+        peer.tell([(x, scaled(x)) for x in points])
+        np.testing.assert_allclose(ours.mean, peer._mean, rtol=1e-9, atol=1e-12)
+        assert ours.sigma == pytest.approx(peer._sigma, rel=1e-7)  # the peer adds 1e-8 to a norm
+        np.testing.assert_allclose(es.sm.C, peer._C, rtol=1e-7, atol=1e-9 * np.abs(peer._C).max())
 
 
-def test_a_generation_closes_with_the_outcome_that_fills_it_and_late_ones_are_late() -> None:
-    of = problem()
-    one, suggester = law.Study(of), law.make(get("cmaes"), of)
-    numbers = [one.start(s) for s in suggester.suggest(one.history(), 10)]
-    assert [one.trials[n].origin for n in numbers] == [{"generation": 0, "row": k} for k in range(10)]
-    for number in reversed(numbers[2:]):
-        one.tell(number, float(number))
-    following = suggester.suggest(one.history(), 1)[0]
-    assert following.origin["generation"] == 1
-    late = law.make(get("cmaes"), of)
-    for number in numbers[:2]:
-        one.tell(number, -1e9)  # too late to count, however good
-    assert late.suggest(one.history(), 1)[0].parameters == following.parameters
+@pytest.mark.parametrize(
+    ("name", "at", "sigma", "median"), [("sphere", 1, 0.5, 1660), ("elli", 1, 0.5, 4320), ("rosen", 0, 0.1, 5110)]
+)
+def test_it_needs_as_many_evaluations_as_pycma(name: str, at: float, sigma: float, median: int) -> None:
+    import cma
+
+    room = 1e3  # as good as without bounds
+    needed = []
+    for seed in range(2 if name == "sphere" else 1):
+        driven = Driven(floats(10, at - room, at + room), seed, PLAIN | {"sigma0": sigma / (2 * room)})
+        trials, best = driven.run(getattr(cma.ff, name), 2 * median, 1e-10, count=10)
+        assert best <= 1e-10
+        needed.append(trials)
+    assert statistics.median(needed) == pytest.approx(median, rel=0.15)
 
 
-def test_failed_trials_are_replaced_and_infeasible_ones_count() -> None:
-    of = problem()
-    one, suggester = law.Study(of), law.make(get("cmaes"), of)
-    for n in range(16):
-        suggestion = suggester.suggest(one.history(), 1)[0]
-        assert suggestion.origin["generation"] == 0
-        state = (TrialState.FAILED, TrialState.INFEASIBLE if n % 4 == 1 else TrialState.COMPLETED)[n % 2]
-        one.tell(one.start(suggestion), float(n), state)
-    assert suggester.suggest(one.history(), 1)[0].origin == {"generation": 1, "row": 0}
+def test_only_the_order_of_values_counts() -> None:
+    paths = []
+    for power in (1, 3, 0.25):
+        driven = Driven(floats(4), 3, PLAIN)
+        driven.run(lambda x, power=power: math.exp(scaled(x) / 1e3) ** power, 80)
+        paths.append([t.parameters for t in driven.history.trials])
+    assert paths[0] == paths[1] == paths[2]
 
 
-def test_a_plateau_widens_the_step() -> None:
-    of = problem()
-    one, suggester = law.Study(of), law.make(get("cmaes"), of)
-    for _ in range(24):
-        one.tell(one.start(suggester.suggest(one.history(), 1)[0]), 1.0)
-    reason = suggester.suggest(one.history(), 1)[0].reason
-    assert float(reason.rsplit(" ", 1)[1]) > 0.3
-
-
-def test_it_restarts_with_twice_the_population() -> None:
-    of = problem(2)
-    one, suggester = law.Study(of), law.make(get("cmaes"), of)
-    history, sizes = one.history(), set()
-    for _ in range(700):
-        suggestion = suggester.suggest(history, 1)[0]
-        sizes.add(suggestion.reason.split(" of ")[1].split(",")[0])
-        number = one.start(suggestion)
-        one.tell(number, sphere(list(suggestion.parameters.values())))
-        history.update([one.trials[number]], seq=one.seq, next_number=number + 1)
-    assert {"6", "12"} <= sizes
-
-
-def path(parameters: list[dict[str, object]], options: dict[str, object], restart: str) -> list[dict[str, object]]:
-    """A hundred points, outcomes out of order, with every kind of outcome, now and then with a restart."""
-    made = study(parameters=parameters, suggester={"name": "cmaes", "options": options}, seed=11)
-    of = law.Problem(study="s", spec=made, seed=11)
-    one, suggester, found, running = law.Study(of), law.make(get("cmaes"), of), [], []
-    for n in range(100):
-        if restart == "saved":
-            suggester = law.make(get("cmaes"), of, law.save(suggester))
-        elif restart == "lost" and n % 9 == 0:
-            suggester = law.make(get("cmaes"), of)
-        for suggestion in suggester.suggest(one.history(), 1):
-            found.append(suggestion.parameters)
-            running.append(one.start(suggestion))
-        while len(running) > 4:
-            number = running.pop(number_of(n, len(running)))
-            numbers = [v for v in one.trials[number].parameters.values() if isinstance(v, (int, float))]
-            state = TrialState.COMPLETED if number % 9 else list(TrialState)[-1 - number // 9 % 4]
-            one.tell(number, 1.0 if number < 20 else sphere(numbers), state)
-    return found
-
-
-def number_of(n: int, most: int) -> int:
-    """A place below `most` that looks random."""
-    return n * 7919 % most
-
-
-WHOLE = [{"name": f"i{k}", "type": "int", "min": 0, "max": 9} for k in range(4)]
-REAL = [{"name": f"x{k}", "type": "float", "min": 0, "max": 1} for k in range(4)]
-MIXED = law.SPACES["mixed"]["parameters"]
-
-
-@pytest.mark.parametrize("restart", ["saved", "lost"])
-@pytest.mark.parametrize("options", [{}, {"diagonal": True}], ids=["full", "diagonal"])
-@pytest.mark.parametrize("parameters", [REAL, WHOLE + REAL[:2], MIXED], ids=["real", "whole", "mixed"])
-def test_restarts_change_nothing_over_many_generations(
-    parameters: list[dict[str, object]], options: dict[str, object], restart: str
-) -> None:
-    np.random.seed(1)  # the path must not depend on NumPy's global generator
-    expected = path(parameters, options, "never")
-    np.random.seed(2)
-    assert path(parameters, options, restart) == expected
-
-
-@pytest.mark.parametrize("name", ["cmaes", "auto"])
-def test_hundreds_of_dimensions_are_served_and_saved(name: str) -> None:
-    made = study(
-        parameters=[{"name": "w", "type": "vector", "length": 320, "min": -1, "max": 1}],
-        suggester={"name": name},
-        seed=1,
-    )
-    of = law.Problem(study="s", spec=made, seed=1)
-    one, suggester = law.Study(of), law.make(get(name), of)
-    for _ in range(30):
-        suggestion = suggester.suggest(one.history(), 1)[0]
-        one.tell(one.start(suggestion), sphere(suggestion.parameters["w"]))
-    restored = law.make(get(name), of, law.save(suggester))
-    assert restored.suggest(one.history(), 1)[0].parameters == suggester.suggest(one.history(), 1)[0].parameters
+@pytest.mark.parametrize(("objective", "trials"), [(sphere, 150), (ellipsoid, 250)])
+def test_it_beats_random_search(objective: Any, trials: int) -> None:
+    ours = [minimise("cmaes", objective, trials, seed, 5, surrogate="none") for seed in range(3)]
+    random = [minimise("random", objective, trials, seed, 5) for seed in range(3)]
+    assert wins(ours, random) == 3
 
 
 def test_diagonal_learns_scales() -> None:
     diagonal = [minimise("cmaes", ellipsoid, 400, seed, 6, diagonal=True) for seed in range(3)]
     random = [minimise("random", ellipsoid, 400, seed, 6) for seed in range(3)]
     assert wins(diagonal, random) == 3
+
+
+# -- the space
+
+
+def test_the_box_folds_as_pycmas_and_back() -> None:
+    import cma
+
+    ours, peer, rng = Box(np.full(4, -0.5), np.full(4, 0.5)), cma.boundary_handler.BoundTransform([-0.5, 0.5]), 0
+    for rng in range(200):
+        x = np.random.default_rng(rng).standard_normal(4) * (0.2, 1, 10)[rng % 3]
+        inside = ours.inside(x)
+        np.testing.assert_allclose(inside, peer.transform(x.copy()), atol=1e-12)
+        np.testing.assert_allclose(ours.inside(ours.outside(inside)), inside, atol=1e-12)
+        np.testing.assert_allclose(ours.inside(-x), -inside, atol=1e-12)  # no side is preferred
+
+
+def test_an_optimum_on_the_bound_is_reached() -> None:
+    driven = Driven(floats(4), 1, {"surrogate": "none"})
+    assert driven.run(lambda x: float(x.sum() + x[0]), 700, 1e-5)[1] <= 1e-5
+
+
+def test_points_and_coordinates_are_inverse() -> None:
+    space = law.problem(get("cmaes"), "mixed").space
+    cube, rng = Cube(space), np.random.default_rng(0)
+    assert cube.free == [4]  # more than three choices: probabilities instead of coordinates
+    for _ in range(50):
+        x = cube.settled(cube.lower + cube.widths * rng.random(cube.size))
+        point = cube.point(x, [int(rng.integers(4))])
+        assert space.point(point) == point
+        picks = [0 if pick is None else pick for pick in cube.picks(point)]
+        np.testing.assert_allclose(
+            cube.coordinates(cube.point(cube.coordinates(point), picks)), cube.coordinates(point)
+        )
+
+
+def test_whole_numbers_are_solved() -> None:
+    parameters = [{"name": f"i{k}", "type": "int", "min": -10, "max": 10} for k in range(3)] + floats(2, -10, 10)
+    for seed in range(2):
+        driven = Driven(parameters, seed, {"surrogate": "none"})
+        assert driven.run(lambda x: float(((x - 2) ** 2 * (1, 10, 100, 1, 10)).sum()), 1500, 1e-6)[1] <= 1e-6
+
+
+def test_choices_are_found_and_none_dies() -> None:
+    choices = Choices([8])
+    for _ in range(200):
+        choices.learn([[3], [3], [3]], np.full(3, 1 / 3))
+    assert choices.tables[0].argmax() == 3
+    assert choices.tables[0].min() >= 0.9 / 32
+    assert choices.tables[0].sum() == pytest.approx(1)
+    parameters = [
+        {"name": "k", "type": "categorical", "choices": list("abcdefgh")},
+        {"name": "s", "type": "categorical", "choices": list("abc")},
+        *floats(3),
+    ]
+    driven = Driven(parameters, 2)
+    for _ in range(400):
+        suggestion = driven.ask()[0]
+        point = dict(suggestion.parameters)
+        wrong = (point.pop("k") != "d") + (point.pop("s") != "b")
+        driven.tell(driven.start(suggestion), wrong + sphere(list(point.values())))
+    last = [(t.parameters["k"], t.parameters["s"]) for t in driven.history.trials[-60:]]
+    assert last.count(("d", "b")) > 30
+
+
+def test_inactive_coordinates_neither_drift_nor_shrink() -> None:
+    parameters = [
+        {"name": "kind", "type": "categorical", "choices": ["a", "b", "c"]},
+        *floats(3),
+        {"name": "idle", "type": "float", "min": 0, "max": 1, "when": {"kind": ["c"]}},
+    ]
+    driven = Driven(parameters, 4)
+    for _ in range(300):
+        suggestion = driven.ask()[0]
+        worse = 10.0 * (suggestion.parameters["kind"] == "c")
+        driven.tell(
+            driven.start(suggestion), worse + sum((suggestion.parameters[f"x0{i}"] - 0.3) ** 2 for i in range(3))
+        )
+    found: Any = driven.suggester._distribution.adapter
+    relative = np.sqrt(np.asarray(found._es.sm.variances))
+    assert abs(found.mean[-1]) < 0.25
+    assert relative[-1] > 0.3 * relative[3:-1].max()
+
+
+@pytest.mark.parametrize("how", ["lexicographic", "auglag"])
+def test_an_optimum_on_a_constraint_is_reached(how: str) -> None:
+    driven = Driven(floats(4), 1, {"constraints": how}, constraints=[{"metric": "c", "max": 0.0}])
+    best = math.inf
+    for _ in range(900):
+        suggestion = driven.ask()[0]
+        x = np.array(list(suggestion.parameters.values()))
+        broken = 1 - x[0] - x[1]
+        value = float(((x - 0.3) ** 2).sum())
+        driven.tell(driven.start(suggestion), value, c=broken)
+        best = min(best, value if broken <= 0 else math.inf)
+    assert best == pytest.approx(0.08, abs=1e-4)
+
+
+# -- what is refused
+
+
+def test_what_it_does_not_serve_is_refused_by_name() -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        for options, parameters in (
+            ({"surrogate": "lq"}, [*floats(3), {"name": "k", "type": "categorical", "choices": ["a", "b"]}]),
+            ({"surrogate": "lq", "constraints": "auglag"}, floats(3)),
+            ({}, floats(1)),
+        ):
+            made = study(parameters=parameters, suggester={"name": "cmaes", "options": options})
+            with pytest.raises(Invalid, match="cmaes"):
+                get("cmaes").check(made)

@@ -1,33 +1,42 @@
-"""pycma's CMA-ES with the randomness outside and a state of plain numbers.
+"""pycma's CMA-ES with randomness and bounds outside and a state of plain numbers.
 
-pycma draws, updates and keeps its own counters; here the normal draws come in as an argument, and what an update depends on is saved
-and put back so that the next generation is the same to the last bit (verified for cma 4.5).
+pycma updates; a row is drawn here from normal draws that come in as an argument, row by row, so that it depends on them and on the
+distribution alone. Everything that an update depends on is saved and put back, so that the next generation is the same to the last bit
+(verified for cma 4.5). Rows are unbounded coordinates; `Box` folds them into the bounds.
 """
 
 from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
+from .folding import Box
+
 Array = NDArray[np.float64]
 
-CONVERGED = 1e-9
-MOST_CONDITION = 1e14
+MOST_SPREAD = 1 / 3
 _SCALARS = ("sigma", "countiter", "countevals", "_isotropic_mean_shift_iteration")
 _SCALARS_SM = ("last_update", "count_tell", "count_eigen")
 
 
 class CmaAdapter:
-    """One run of CMA-ES between two restarts."""
+    """One run of CMA-ES between two restarts.
 
-    def __init__(self, strategy: Any) -> None:
+    Attributes:
+        box: its bounds.
+        size: how many coordinates it has.
+    """
+
+    def __init__(self, strategy: Any, box: Box) -> None:
         self._es = strategy
+        self.box = box
+        self.size = int(strategy.N)
 
     @classmethod
     def fresh(
@@ -45,7 +54,7 @@ class CmaAdapter:
         """A new distribution.
 
         Args:
-            start: (n,) mean.
+            start: (n,) mean, in the box.
             sigma: step size in units of `stds`.
             lower, upper: (n,) bounds; stds: (n,) scales.
             popsize: outcomes a generation.
@@ -55,7 +64,7 @@ class CmaAdapter:
         import cma
 
         options: dict[str, Any] = {
-            "bounds": [list(lower), list(upper)],
+            "maxstd": list(MOST_SPREAD * (np.asarray(upper) - lower)),
             "CMA_stds": list(stds),
             "popsize": popsize,
             "CMA_diagonal": diagonal,
@@ -66,69 +75,142 @@ class CmaAdapter:
             "verbose": -9,
             "verb_log": 0,
             "verb_disp": 0,
-            "randn": np.random.standard_normal,
+            "randn": lambda *shape: np.zeros(shape),  # nothing is drawn inside
         }
         if whole:
-            options["integer_variables"] = whole
-        found = cls(cma.CMAEvolutionStrategy(list(start), sigma, options))
-        found.sample(np.zeros((1, len(start))))  # creates what pycma makes on first use
-        found.forget_asked()
-        found._es.mean_old = found._es.mean.copy()  # an update looks for it also where a plateau came first
+            options["integer_variables"] = list(whole)
+        box = Box(lower, upper)
+        found = cls(cma.CMAEvolutionStrategy(list(box.outside(np.asarray(start))), sigma, options), box)
+        es = found._es
+        es.ask(1)  # creates what pycma makes on first use
+        es.sent_solutions.clear()
+        es._round_integer_variables.archive.clear()
+        es.mean_old = es.mean.copy()  # an update looks for it also where a plateau came first
+        found._settle()
         return found
+
+    # -- what it draws
+
+    @property
+    def mean(self) -> Array:
+        """(n,) of the distribution."""
+        return np.array(self._es.mean, dtype=np.float64)
 
     @property
     def sigma(self) -> float:
         """The step size."""
         return float(self._es.sigma)
 
-    def sample(self, normals: Array) -> list[Array]:
-        """Points from (m, n) normal draws; row i depends on draw i alone."""
-        drawn = np.asarray(normals)
-        # pycma reads its source of randomness at each draw; rows come in the order in which it asks.
-        taken = iter(drawn)
+    @property
+    def parents(self) -> int:
+        """How many of a generation the mean is made of."""
+        return int(self._es.sp.weights.mu)
 
-        def source(*shape: int) -> Array:
-            if len(shape) == 1:
-                return np.asarray(next(taken))
-            return np.array([next(taken) for _ in range(shape[0])])
+    @property
+    def shares(self) -> Array:
+        """(parents,) how much each of them, the best first, moves the mean; they sum to 1."""
+        return np.array(self._es.sp.weights.positive_weights)
 
-        self._use(source)
-        return [np.asarray(x, dtype=np.float64) for x in self._es.ask(len(drawn))]
+    def row(self, normal: Array) -> Array:
+        """(n,) coordinates from (n,) normal draws."""
+        es = self._es
+        step = normal if getattr(es.sm, "B", None) is None else es.sm.B @ (es.sm.D * normal)
+        return np.asarray(es.mean + es.sigma * (es.sigma_vec.scaling * step))
 
-    def _use(self, source: Any) -> None:
-        self._es.opts["randn"] = source
-        self._es.randn = source
-        self._es.sm.randn = source
+    def towards(self, x: Array, length: float) -> Array | None:
+        """Coordinates in the direction of `x`: `x` itself where it is near, else `length` (Mahalanobis) away from the mean."""
+        step = np.asarray(x) - self._es.mean
+        distance = self.distance(x)
+        if not (math.isfinite(distance) and distance > 0):
+            return None
+        return np.asarray(self._es.mean + step * (1.0 if distance <= math.sqrt(self.size) else length / distance))
 
-    def tell(self, points: list[Array], ranks: list[float]) -> None:
-        """Update with one generation; what it samples since the last `forget_asked` must be the same in every process."""
-        with _global_randomness(self._seed()):
-            self._es.tell(points, list(ranks))
-        self.forget_asked()
+    def shortened(self, x: Array) -> Array:
+        """Coordinates no further from the mean than a row is plausible (Hansen 2011: sqrt(n) + 2n / (n + 2))."""
+        most = math.sqrt(self.size) + 2 * self.size / (self.size + 2)
+        distance = self.distance(x)
+        return np.asarray(x if distance <= most else self._es.mean + (x - self._es.mean) * (most / distance))
+
+    def distance(self, x: Array) -> float:
+        """The Mahalanobis distance of coordinates from the mean; that of a row is about sqrt(n)."""
+        return float(self._es.mahalanobis_norm(np.asarray(x) - self._es.mean))
+
+    # -- what it learns
+
+    def tell(self, points: Sequence[Array], ranks: Sequence[float], foreign: Collection[int] = ()) -> None:
+        """Update with one generation.
+
+        Args:
+            points: (n,) each, at least `parents` of them.
+            ranks: lower is better.
+            foreign: which points the distribution did not draw: they attract, but never repel.
+        """
+        es = self._es
+        es._flgtelldone = False
+        es.number_of_solutions_asked = len(points)
+        es._is_independent_sample = [True]
+        # pycma changes whole numbers in place and knows a foreign point by its bytes.
+        points = [np.array(x, dtype=np.float64) for x in points]
+        es._injected_solutions_archive.clear()
+        for i in foreign:
+            es._injected_solutions_archive[points[i]] = {"iteration": es.countiter, "index": i, "counter": 0}
+        with _global_randomness(self._seed()) if es.opts["integer_variables"] else nullcontext():
+            es.tell(points, list(ranks), check_points=False)
+        self._settle()
 
     def _seed(self) -> int:
         place = np.asarray(self._es.mean, dtype=np.float64).tobytes() + str(self._es.countiter).encode()
         return int.from_bytes(hashlib.blake2b(place, digest_size=4).digest(), "little")
 
-    def forget_asked(self) -> None:
-        """Forget which points were sampled, and from what before whole numbers were rounded."""
-        self._es.sent_solutions.clear()
-        self._es._round_integer_variables.archive.clear()
-        self._es.number_of_solutions_asked = 0
+    def _settle(self) -> None:
+        """Decompose the covariance if it is time to, and drop what only plain asking needs."""
+        es = self._es
+        es._try_update_sm_now()
+        es.sent_solutions.clear()
+        es.archive.clear()
+        es.number_of_solutions_asked = 0
 
     def widen(self, most: float = 1.0) -> None:
-        """Grow the step size by the plateau rule, to `most`, and count the generation."""
-        self._es.sigma = min(self._es.sigma * math.exp(0.5), most)
+        """A plateau, every value is equal: grow the step size, to `most`, and count the generation."""
+        adapt = self._es.adapt_sigma
+        self._es.sigma = min(self._es.sigma * math.exp(0.2 + adapt.cs / adapt.damps), max(most, self._es.sigma))
         self._es.countiter += 1
-        self.forget_asked()
 
-    def has_converged(self) -> bool:
-        """Whether the distribution has become too small or too flat to go on."""
+    def retreat(self, best: Array | None) -> None:
+        """Hardly a row could be evaluated: halve the step size, move to the best known coordinates, count the generation."""
+        self._es.sigma *= 0.5
+        self._es.countiter += 1
+        if best is not None:
+            self.move(best)
+
+    def move(self, x: Array) -> None:
+        """Put the mean at coordinates."""
+        self._es.mean = np.array(x, dtype=np.float64)
+        self._es.mean_old = self._es.mean.copy()
+
+    # -- how far it is
+
+    @property
+    def spreads(self) -> Array:
+        """(n,) standard deviations of the coordinates."""
+        es = self._es
+        return np.asarray(es.sigma * np.sqrt(np.asarray(es.sm.variances)) * es.sigma_vec.scaling * np.ones(es.N))
+
+    @property
+    def condition(self) -> float:
+        """Of the covariance, in units of the first scales."""
         es = self._es
         scales = np.asarray(es.sigma_vec.scaling) / np.asarray(es.sigma_vec0) * np.ones(es.N)
-        widths = es.sigma * scales * np.sqrt(np.asarray(es.sm.variances))
-        spread = np.asarray(es.D) * scales if es.opts["CMA_diagonal"] else np.asarray(es.D)
-        return bool(widths.max() < CONVERGED or (spread.max() / max(spread.min(), 1e-300)) ** 2 > MOST_CONDITION)
+        axes = np.asarray(es.D) * (scales if es.opts["CMA_diagonal"] else 1.0)
+        return float(axes.max() / max(axes.min(), 1e-300)) ** 2
+
+    @property
+    def growth(self) -> float:
+        """The step size over the first one and the longest axis."""
+        es = self._es
+        return float(es.sigma / es.sigma0 / np.max(es.D))
+
+    # -- the state
 
     def save(self) -> tuple[dict[str, Any], dict[str, Array]]:
         """The state as numbers and arrays."""
@@ -175,7 +257,7 @@ class CmaAdapter:
         if hasattr(es, "_updateBDfromSM"):
             es._updateBDfromSM(es.sm)
         es._flgtelldone = True
-        self.forget_asked()
+        self._settle()
 
 
 @contextmanager

@@ -16,6 +16,9 @@ from services.domain.trial import TrialState
 
 EVALUATED = (TrialState.COMPLETED, TrialState.PRUNED, TrialState.INFEASIBLE)
 
+Key = tuple[int, float]
+"""What one outcome is compared by: 0 and its value if it is feasible, 1 and by how much it is not, 2 if that is not known."""
+
 
 @dataclass(frozen=True)
 class Closing:
@@ -65,9 +68,13 @@ def ranks(history: History, trials: Sequence[Observation]) -> list[float]:
     Order: feasible by value; then those that break constraints, by how much in the constraints' own spread; then those that could not
     be evaluated. A pruned trial counts as its last measurement, but never as better than the median of the completed ones.
     """
-    keys = _keys(history, trials)
-    ordered = sorted(range(len(trials)), key=lambda i: keys[i])
-    found = [0.0] * len(trials)
+    return ranked(standings(history, trials))
+
+
+def ranked(keys: Sequence[Key]) -> list[float]:
+    """Ranks of standings from 0 for the least, equal ones sharing their average."""
+    ordered = sorted(range(len(keys)), key=lambda i: keys[i])
+    found = [0.0] * len(keys)
     start = 0
     while start < len(ordered):
         end = start
@@ -79,7 +86,8 @@ def ranks(history: History, trials: Sequence[Observation]) -> list[float]:
     return found
 
 
-def _keys(history: History, trials: Sequence[Observation]) -> list[tuple[int, float]]:
+def standings(history: History, trials: Sequence[Observation]) -> list[Key]:
+    """What `ranks` sorts trials by."""
     values = [history.values(t)[0] for t in trials if t.state is TrialState.COMPLETED]
     middle = sorted(values)[len(values) // 2] if values else 0.0
     scales = _scales([history.violations(t) for t in trials if t.state is TrialState.COMPLETED])
@@ -90,7 +98,7 @@ def _scales(violations: Sequence[tuple[float, ...]]) -> list[float]:
     return [max((abs(v) for v in column), default=0.0) or 1.0 for column in zip(*violations, strict=True)]
 
 
-def _key(history: History, trial: Observation, middle: float, scales: Iterable[float]) -> tuple[int, float]:
+def _key(history: History, trial: Observation, middle: float, scales: Iterable[float]) -> Key:
     if trial.state is TrialState.INFEASIBLE:
         return 2, 0.0
     objective = history.spec.objectives[0]
