@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -175,7 +176,12 @@ def test_inversion_finds_what_made_the_data() -> None:
         assert best.metrics["loss"] < 1e-4
         assert best.parameters == pytest.approx(TRUTH, abs=0.02)
         alone = minimise(
-            "cmaes", lambda x: fitted({k: 5 * v for k, v in zip("abc", x, strict=True)})["loss"], 150, seed, 3
+            "cmaes",
+            lambda x: fitted({k: 5 * v for k, v in zip("abc", x, strict=True)})["loss"],
+            150,
+            seed,
+            3,
+            surrogate="none",
         )
         assert best.metrics["loss"] < alone  # a vector says more than its square
 
@@ -187,6 +193,38 @@ def test_targets_are_subtracted_and_noise_can_differ() -> None:
     one = run(of, lambda p: {"loss": 0.0} | dict(zip(names, map(float, simulate(p)), strict=True)), 150)
     last = one.trials[150].parameters
     assert last == pytest.approx(TRUTH, abs=0.05)
+
+
+def told_as_vector(of: law.Problem, trials: int) -> law.Study:
+    """As `run`, the residual told as one vector; every tenth trial forgets it, every other tenth tells too short a one."""
+    one, suggester = law.Study(of), law.make(get("eki"), of)
+    for n in range(trials):
+        number = one.start(suggester.suggest(one.history(), 1)[0])
+        metrics = fitted(one.trials[number].parameters)
+        residual = tuple(metrics.pop(name) for name in RESIDUAL)
+        one.tell(number, 0.0, loss=metrics["loss"])
+        told = {3: None, 8: residual[:4]}.get(n % 10, residual)
+        one.trials[number] = replace(one.trials[number], residual=told)
+    return one
+
+
+def test_a_residual_told_as_a_vector_moves_the_ensemble_as_its_metrics_do() -> None:
+    of = problem(ABC, {"residual": "told", "noise": 0.01})
+    named = run(problem(ABC, {"residual": RESIDUAL, "noise": 0.01}), fitted, 60)
+    one, suggester = law.Study(of), law.make(get("eki"), of)
+    for number in range(1, 61):
+        point = suggester.suggest(one.history(), 1)[0].parameters
+        assert point == named.trials[number].parameters
+        metrics = fitted(point)
+        one.tell(one.start(suggester.suggest(one.history(), 1)[0]), metrics["loss"])
+        one.trials[number] = replace(one.trials[number], residual=tuple(metrics[name] for name in RESIDUAL))
+
+
+def test_tells_without_the_vector_or_with_a_short_one_do_not_move_the_ensemble() -> None:
+    one = told_as_vector(problem(ABC, {"residual": "told", "noise": 0.01}), 200)
+    assert min(t.metrics["loss"] for t in one.trials.values()) < 1e-3
+    targets = {"residual": "told", "noise": [0.01] * 10, "targets": [0.0] * 10}
+    assert told_as_vector(problem(ABC, targets), 40).trials[40].parameters == one.trials[40].parameters
 
 
 def test_posterior_mode_samples_the_posterior() -> None:
@@ -330,6 +368,8 @@ def test_while_the_experiment_is_out_simulations_go_on_and_a_failed_one_is_asked
         (ABC, {"prior": {"nobody": {"mean": 0, "std": 1}}}, "prior/nobody"),
         (ABC, {"kind": "a"}, "kind"),
         (DESIGN[:2], {"kind": "kind"}, "kind"),
+        (ABC, {"residual": "told", "noise": [1.0, 2.0], "targets": [0.0]}, "targets"),
+        (DESIGN, {"kind": "kind", "residual": "told"}, "residual"),
     ],
 )
 def test_options_that_do_not_fit_the_study_are_refused(parameters: Any, options: Any, place: str) -> None:

@@ -18,7 +18,7 @@ from workers.models.ensemble_kalman import LARGEST_RESIDUAL, kalman_step, langev
 from workers.models.generations import closing, rows_used
 from workers.models.latent import Latent
 
-from .options import EkiOptions
+from .options import EkiOptions, numbers
 
 Array = NDArray[np.float64]
 VERSION = 1
@@ -70,7 +70,7 @@ class Calibration:
             self._since = full.seq
 
     def _move(self, history: History, told: Sequence[Observation]) -> None:
-        found = [(t, r) for t in told if (r := self.residual(history, t)) is not None]
+        found = _of_one_length([(t, r) for t in told if (r := self.residual(history, t)) is not None])
         if len(found) < 2:
             self._generation += 1
             self._particles = self._drawn(range(self._size))
@@ -102,9 +102,9 @@ class Calibration:
 
     def residual(self, history: History, trial: Observation) -> Array | None:
         """(M,) predicted minus observed in units of the noise, bounds of the study's constraints included; None if not told."""
-        if trial.state is TrialState.INFEASIBLE or any(name not in trial.metrics for name in self._metrics):
+        told = self._told(trial)
+        if told is None:
             return None
-        told = np.array([trial.metrics[name] for name in self._metrics])
         targets = np.array(self._options.targets or np.zeros(len(told)))
         found = list((told - targets) / np.array(self._options.noise))
         if self._problem.spec.constraints:
@@ -112,6 +112,18 @@ class Calibration:
                 return None
             found += [max(0.0, v) for v in history.violations(trial)]
         return np.clip(np.array(found), -LARGEST_RESIDUAL, LARGEST_RESIDUAL)
+
+    def _told(self, trial: Observation) -> Array | None:
+        """(M,) predictions in the client's unit; None where the trial does not bring them, or not as many as the options name."""
+        if trial.state is TrialState.INFEASIBLE:
+            return None
+        if self._options.residual != "told":
+            known = all(name in trial.metrics for name in self._metrics)
+            return np.array([trial.metrics[name] for name in self._metrics]) if known else None
+        if trial.residual is None:
+            return None
+        named = [v for v in (self._options.targets, self._options.noise) if isinstance(v, tuple) and v]
+        return np.array(trial.residual) if all(len(v) == len(trial.residual) for v in named) else None
 
     # -- the particles
 
@@ -170,7 +182,9 @@ class Calibration:
         rows = np.full((len(units), self._codec.dimensions), 0.5)
         rows[:, self._latent.columns] = units
         points = [self._codec.decode(row) for row in rows]
-        values = {p.name: np.array([point[p.name] for point in points]) for p in self._problem.space.parameters}
+        values = {
+            p.name: np.array([numbers(p, point[p.name]) for point in points]) for p in self._problem.space.parameters
+        }
         return {
             "time": self._time,
             "misfit": self._misfit,
@@ -186,3 +200,12 @@ class Calibration:
             "generation": self._generation, "since": self._since, "time": self._time, "misfit": self._misfit
         }  # fmt: skip
         return Blob(version=VERSION, document=document, arrays={"particles": self._particles})
+
+
+def _of_one_length(found: Sequence[tuple[Observation, Array]]) -> list[tuple[Observation, Array]]:
+    """Those whose residual is as long as most are; a client that tells another length by mistake is left out."""
+    if not found:
+        return []
+    lengths = [len(r) for _, r in found]
+    usual = max(sorted(set(lengths)), key=lengths.count)
+    return [(t, r) for t, r in found if len(r) == usual]

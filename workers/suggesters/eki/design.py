@@ -22,7 +22,7 @@ from workers.models.ensemble_kalman import climb, conditioned, emulator, informa
 from workers.models.generations import closing, rows_used
 from workers.models.latent import Latent
 
-from .options import EkiOptions, unknowns
+from .options import EkiOptions, numbers, unknowns
 
 Array = NDArray[np.float64]
 
@@ -235,7 +235,8 @@ class Design:
         slot = self._names.index(self._options.kind or "")
         rows[:, slot] = self._codec.encode(self._point(self._designs[0], self._z[0]))[slot]
         points = [self._codec.decode(row) for row in rows]
-        values = np.array([np.concatenate([np.ravel(p[name]) for name in names]) for p in points])
+        by_name = self._problem.space.by_name
+        values = np.array([np.concatenate([np.ravel(numbers(by_name[n], p[n])) for n in names]) for p in points])
         covariance = np.atleast_2d(np.cov(values.T, bias=True))
         posterior = {"parameters": names, "mean": values.mean(axis=0).tolist(), "covariance": covariance.tolist()}
         bounds = None if self._best is None else {"lower": self._best.bounds[0], "upper": self._best.bounds[1]}

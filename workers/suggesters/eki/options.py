@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
@@ -23,11 +23,13 @@ class EkiOptions(Document):
     mode: Literal["inversion", "posterior"] = Field(
         default="inversion", description="Drive the residual down, or sample what the data leave possible."
     )
-    residual: Annotated[tuple[Name, ...], Field(max_length=MOST)] = Field(
-        default=(), description="Metrics that are predicted observations; the objectives if absent."
+    residual: Literal["told"] | Annotated[tuple[Name, ...], Field(max_length=MOST)] = Field(
+        default=(),
+        description="Metrics that are predicted observations, the objectives if absent; "
+        "`told`: the vector `residual` that each tell brings.",
     )
     targets: Annotated[tuple[Finite, ...], Field(max_length=MOST)] = Field(
-        default=(), description="What was observed, for each metric of `residual`; zero if absent."
+        default=(), description="What was observed, for each item of the residual; zero if absent."
     )
     noise: Positive | Annotated[tuple[Positive, ...], Field(max_length=MOST)] = Field(
         default=1.0, description="Standard deviation of the observations, one for all or one each."
@@ -41,8 +43,8 @@ class EkiOptions(Document):
     design_steps: int = Field(default=8, ge=1, le=100, description="Design of experiments: times they are moved.")
 
     def metrics(self, spec: StudySpec) -> tuple[str, ...]:
-        """The metrics that form the residual."""
-        return self.residual or tuple(o.metric for o in spec.objectives)
+        """The metrics that form the residual; none where it is told as a vector."""
+        return () if self.residual == "told" else self.residual or tuple(o.metric for o in spec.objectives)
 
 
 def unknowns(spec: StudySpec, options: EkiOptions) -> tuple[Parameter, ...]:
@@ -50,14 +52,14 @@ def unknowns(spec: StudySpec, options: EkiOptions) -> tuple[Parameter, ...]:
     return tuple(p for p in spec.parameters if p.when and options.kind in p.when)
 
 
+def numbers(parameter: Parameter, value: Any) -> Any:
+    """A value as a number or, of a vector in whatever form, as an array."""
+    return parameter.numbers(value) if isinstance(parameter, VectorParameter) else value
+
+
 def refuse(spec: StudySpec, options: EkiOptions) -> list[FieldError]:
     """What speaks against a study."""
-    problems = []
-    count = len(options.metrics(spec))
-    if options.targets and len(options.targets) != count:
-        problems.append(_problem("targets", f"has {len(options.targets)} items for {count} metrics"))
-    if isinstance(options.noise, tuple) and len(options.noise) != count:
-        problems.append(_problem("noise", f"has {len(options.noise)} items for {count} metrics"))
+    problems = _refuse_lengths(spec, options)
     real = {p.name for p in spec.parameters if isinstance(p, (FloatParameter, VectorParameter)) and p.size is None}
     problems += [_problem(f"prior/{name}", "is not a real parameter") for name in options.prior if name not in real]
     if options.kind is None:
@@ -67,10 +69,27 @@ def refuse(spec: StudySpec, options: EkiOptions) -> list[FieldError]:
     return problems + _refuse_design(spec, options, real)
 
 
+def _refuse_lengths(spec: StudySpec, options: EkiOptions) -> list[FieldError]:
+    is_told = options.residual == "told"  # how long it is only the tells show
+    count, what = len(options.metrics(spec)), "metrics"
+    if is_told and isinstance(options.noise, tuple):
+        count, what = len(options.noise), "items of noise"
+    elif is_told:
+        count = len(options.targets)
+    problems = []
+    if options.targets and len(options.targets) != count:
+        problems.append(_problem("targets", f"has {len(options.targets)} items for {count} {what}"))
+    if isinstance(options.noise, tuple) and len(options.noise) != count:
+        problems.append(_problem("noise", f"has {len(options.noise)} items for {count} {what}"))
+    return problems
+
+
 def _refuse_design(spec: StudySpec, options: EkiOptions, real: set[str]) -> list[FieldError]:
     kind = spec.space.by_name.get(options.kind or "")
     if not isinstance(kind, CategoricalParameter) or set(kind.choices) != KINDS:
         return [_problem("kind", "must name a categorical parameter with the choices simulate and experiment")]
+    if options.residual == "told":
+        return [_problem("residual", "must name metrics in the design of experiments")]
     free = [p for p in spec.parameters if p is not kind]
     wrong = [p.name for p in free if p.name not in real or (p.when and dict(p.when) != {kind.name: ("simulate",)})]
     if wrong:

@@ -195,6 +195,11 @@ def _scheme_checks(spec: StudySpec, options: ZoOptions, size: int) -> list[tuple
         ),
         (is_set and vector is None, "/suggester/options/domain", f"{options.domain} is a set of one vector parameter"),
         (is_set and bool(spec.parameter_constraints), "/parameter_constraints", f"{options.domain} is the constraint"),
+        (
+            scheme == "conservative" and options.rule == "spsa",
+            "/suggester/options/rule",
+            "spsa has its own gains and goes with scheme plain",
+        ),
         (scheme == "conservative" and many, "/suggester/options/scheme", "conservative compares one objective"),
     ]
     if is_set and vector is not None:

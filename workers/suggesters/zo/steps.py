@@ -204,7 +204,8 @@ class Steps:
     @property
     def _counts_late(self) -> bool:
         kind = self._settings.estimator
-        is_plain = self._settings.options.scheme == "plain" and self._learner.reduction is None
+        learner = self._learner
+        is_plain = self._settings.options.scheme == "plain" and learner.reduction is None and learner.prices is None
         return kind.is_paired and kind.slope == "value" and kind.family != "guided" and is_plain
 
     def _remember(self, before: Array, probes: Probes) -> None:
