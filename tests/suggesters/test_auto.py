@@ -51,8 +51,25 @@ def picked(told: int, suggesters: Any = lambda i: "gp", value: Any = lambda i: 1
         (400, {"parameters": floats(5), "constraints": [{"metric": "c", "max": 1}]}, "gp"),
         (400, {"parameters": floats(5), "objectives": [{"metric": "a"}, {"metric": "b"}]}, "gp"),
         (400, {"parameters": floats(5), "objectives": [{"metric": "a", "noisy": True}]}, "gp"),
-        (400, {"parameters": floats(5), "limits": {"max_trials": 1000}}, "cmaes"),
-        (100, {"parameters": floats(5), "limits": {"max_trials": 1000}}, "gp"),
+        (0, {"parameters": floats(5), "limits": {"max_trials": 249}}, "gp"),
+        (0, {"parameters": floats(5), "limits": {"max_trials": 250}}, "cobyla"),
+        (25, {"parameters": floats(5), "limits": {"max_trials": 250}}, "cmaes"),
+        (600, {"parameters": floats(5), "limits": {"max_trials": 1000}}, "cmaes"),
+        (39, {"parameters": floats(2), "limits": {"max_trials": 100}}, "gp"),
+        (40, {"parameters": floats(2), "limits": {"max_trials": 100}}, "cmaes"),
+        (149, {"parameters": floats(5)}, "gp"),
+        (500, {"parameters": [*floats(1), {"name": "c", "type": "float", "min": 1, "max": 1}]}, "gp"),
+        (149, {"parameters": floats(30), "limits": {"max_trials": 1500}}, "cobyla"),
+        (150, {"parameters": floats(30), "limits": {"max_trials": 1500}}, "cmaes"),
+        (150, {"parameters": floats(5)}, "cmaes"),
+        (600, {"parameters": floats(5)}, "step"),
+        (600, {"parameters": floats(5), "limits": {"max_trials": 2000}}, "step"),
+        (600, {"parameters": [{"name": n, "type": "int", "min": 0, "max": 40} for n in "ab"]}, "cmaes"),
+        (
+            400,
+            {"parameters": floats(5), "objectives": [{"metric": "a", "noisy": True}], "limits": {"max_trials": 1000}},
+            "gp",
+        ),
         (0, {"parameters": floats(150)}, "turbo"),
         (0, {"parameters": floats(400)}, "cmaes"),
         (0, {"parameters": floats(400), "constraints": [{"metric": "c", "max": 1}]}, "turbo"),
@@ -74,7 +91,7 @@ def test_the_study_decides(told: int, fields: dict[str, Any], expected: str) -> 
 
 
 def test_in_many_dimensions_the_better_of_two_goes_on() -> None:
-    wide = {"parameters": floats(30)}
+    wide = {"parameters": [*floats(29), CATEGORY]}
     assert picked(300, **wide) == "gp"
     assert picked(310, **wide) == "turbo"
     after = {"suggesters": lambda i: "gp" if i < 300 else "turbo"}
@@ -118,6 +135,73 @@ def test_feedback_in_the_first_outcomes_asks_for_a_method_that_reads_it() -> Non
 
     assert after("name the film") == "directional"
     assert after(None) == "opro"
+
+
+def drive(of: law.Problem, trials: int, value: Any, batch: int = 1, fresh_at: int | None = None) -> law.Study:
+    """Ask, tell in turn; from `fresh_at` on a suggester that was made from saved state."""
+    spec = get("auto")
+    one, suggester = law.Study(of), law.make(spec, of)
+    history = one.history()
+    while len(one.trials) < trials:
+        if fresh_at is not None and len(one.trials) >= fresh_at:
+            suggester, fresh_at = law.make(spec, of, law.save(suggester)), None
+        numbers = [one.start(s) for s in suggester.suggest(history, batch)]
+        history.update([one.trials[n] for n in numbers], seq=one.seq, next_number=len(one.trials) + 1)
+        for number in numbers:
+            one.tell(number, value(np.array(list(one.trials[number].parameters.values()))))
+        history.update([one.trials[n] for n in numbers], seq=one.seq, next_number=len(one.trials) + 1)
+    return one
+
+
+def cheap(d: int, budget: int) -> law.Problem:
+    spec = study(parameters=floats(d), suggester={"name": "auto"}, limits={"max_trials": budget}, seed=3)
+    return law.Problem(study="s", spec=spec, seed=3)
+
+
+def rugged(x: np.ndarray[Any, Any]) -> float:
+    z = 10 * (x - np.linspace(0.21, 0.83, len(x)))
+    return float(np.sum(z**2 - 10 * np.cos(2 * np.pi * z) + 10))
+
+
+def by_whom(one: law.Study) -> list[str]:
+    return [one.trials[n].suggester for n in sorted(one.trials)]
+
+
+def test_the_coordinates_have_one_turn_that_solves_a_rugged_sum_and_then_the_population_goes_on() -> None:
+    one = drive(cheap(4, 1300), 1000, rugged)
+    whom = by_whom(one)
+    values = [one.trials[n].metrics["loss"] for n in sorted(one.trials)]
+    turn = [i for i, name in enumerate(whom) if name == "step"]
+    assert whom[:400] == ["cobyla"] * 20 + ["cmaes"] * 380
+    assert turn == list(range(400, turn[-1] + 1))
+    assert set(whom[turn[-1] + 1 :]) == {"cmaes"}
+    assert min(values[:400]) > 0.5
+    assert min(values[: 400 + 4 * 71 + 1]) < 1e-6
+
+
+def test_a_search_that_the_coordinates_cannot_help_is_hardly_delayed() -> None:
+    spread = np.linspace(1, 30, 6)
+    rotation = np.linalg.qr(np.random.default_rng(1).normal(size=(6, 6)))[0]
+    one = drive(cheap(6, 2400), 900, lambda x: float(np.sum(spread * np.abs(rotation @ (x - 0.4)))))
+    assert by_whom(one).count("step") < 6 * 71
+
+
+def test_a_saved_state_goes_on_as_if_it_had_not_been_saved() -> None:
+    of = cheap(2, 700)
+    whole = drive(of, 260, rugged)
+    for fresh_at in (120, 230):
+        again = drive(of, 260, rugged, fresh_at=fresh_at)
+        assert [dict(t.parameters) for t in again.trials.values()] == [
+            dict(t.parameters) for t in whole.trials.values()
+        ]
+
+
+def test_with_many_clients_the_coordinates_and_the_population_go_side_by_side() -> None:
+    whom = by_whom(drive(cheap(2, 4000), 600, rugged, batch=8))
+    later = whom[208:]
+    assert "step" not in whom[:200]
+    assert later.count("step") == len(later) // 8
+    assert later.count("cmaes") == len(later) - len(later) // 8
 
 
 @pytest.mark.parametrize(

@@ -4,47 +4,69 @@ The policy in one look (`choose`):
 
 - texts, beside whatever else: without a language model `plum`; with one `gepa` where examples are declared and may be shared,
   `directional` once the first outcomes carry feedback that may be shared, else `opro`. The other parameters go to this policy again.
-- token sequences too long to model: `claps`. Orders too long to model, conditional texts, texts with several goals: `random`.
+- a vector that stays with its clients as seeds: `es`.
+- token sequences too long to model: `claps`. Orders too long to model: `annealing` for few workers, `ga` for many, `nsga2` for several
+  goals. Conditional texts, texts with several goals: `random`.
 - several vectors with over 300 numbers together and nothing else, one goal: `bbt`, block by block.
 - over 1000 dimensions: `sobol` where nothing else serves, for no model here would learn anything in time.
 - over 300 dimensions, numbers only, one goal, no constraints: `cmaes` with scales alone.
+- 2 to 100 dimensions, numbers only, one goal, no noise nor constraints, where trials are cheap (a budget of 50 a dimension and 100 at
+  least, or none and 30 a dimension and 100 told): `cmaes` with its quadratic surrogate and BIPOP restarts, from the best point known.
+  In 2 dimensions `gp` has the first 20 trials a dimension, in more `cobyla` the first 5. From 100 trials a dimension on, unless
+  the budget ends before 300 a dimension, `step` searches the coordinates one by one for as long as that brings something.
 - over 100 dimensions, or over 2000 told trials, one goal: `turbo`.
 - 21 to 100 dimensions, one goal, more than 300 told: `gp` or `turbo`, whichever gained more lately, decided again every 50 trials.
-- numbers only, one goal, no noise nor constraints, a budget of more than 50 trials a dimension (300 at least): `gp` at first,
-  `cmaes` from 30 trials a dimension (150 at least) on, where a model of everything costs more than it brings.
+- several goals, over 500 told trials: `nsga2`, where models of every goal cost more than they bring.
 - everything else, and that is most: `gp`. A categorical parameter, a failed trial, a constraint or a second goal is no reason to leave
   it.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any
 
-from services.domain.errors import FieldError
+from services.domain.errors import FieldError, Invalid
 from services.domain.history import History
 from services.domain.study import StudySpec
 from services.domain.suggester import (
     EVERY_TYPE,
+    SEED,
     Blob,
     Honours,
     NoOptions,
     Problem,
+    Publisher,
     Resources,
     Spec,
     Suggester,
     Suggestion,
 )
+from services.domain.updates import Update
 
 VERSION = 1
 FEW_PARAMETERS = 100
 MOST_CORRELATED = 300
 MOST_DIMENSIONS = 1000
 MOST_EXACT = 2000
+MOST_FOR_GOALS = 500
+MOST_CHAINS = 8
 HIGH_DIMENSION = 20
 CONTEST_FROM = 300
 CONTEST_EVERY = 50
 FEWEST_JUDGED = 20
 FIRST_OUTCOMES = 3
+
+CHEAP_FROM = 50
+UNLIMITED_FROM = 30
+FEWEST_CHEAP = 100
+MODEL_DIMENSIONS = 2
+MODEL_FIRST = 20
+LINEAR_FIRST = 5
+SWEEP_FROM = 100
+SWEEP_IN = 300
+SWEPT = "swept"
 
 
 class Auto:
@@ -54,21 +76,45 @@ class Auto:
         self._problem = problem
         self._made: dict[str, Suggester] = {}
         self._blobs: dict[str, Blob] = {}
+        self._latest = ""
         if blob is not None and blob.version == VERSION:
             name = str(blob.document["name"])
             self._blobs[name] = Blob(
                 version=blob.document["version"], document=blob.document["state"], arrays=blob.arrays
             )
-        self._latest = ""
+            self._latest = name
 
     def suggest(self, history: History, count: int) -> list[Suggestion]:
         """Up to `count` points of the suggester that fits now."""
         name, why = choose(self._problem.spec, history)
+        found, is_swept = [], _is_swept(history)
+        if name == "step":
+            found = self._sweep(history, count, why)
+            if len(found) == count:
+                return found
+            is_out = any(t.suggester == "step" for t in history.pending)
+            is_swept = not found and not is_out
+            name, why = "cmaes", "the coordinates are done" if is_swept else "the trials of step are out"
         self._latest = name
-        return [
-            replace(s, suggester=name, reason=f"{s.reason} (auto: {why})")
-            for s in self._get(name).suggest(history, count)
+        mark = {SWEPT: True} if is_swept else {}
+        return found + [
+            replace(s, suggester=name, reason=f"{s.reason} (auto: {why})", origin={**s.origin, **mark})
+            for s in self._get(name).suggest(history, count - len(found))
         ]
+
+    def _sweep(self, history: History, count: int, why: str) -> list[Suggestion]:
+        """What the first search of `step` wants, and nothing of a later one."""
+        found: list[Suggestion] = []
+        for s in self._get("step").suggest(history, count):
+            if s.origin.get("round") != 0:
+                break
+            found.append(replace(s, suggester="step", reason=f"{s.reason} (auto: {why})"))
+        return found
+
+    def updates(self, since: int) -> Sequence[Update]:
+        """The update log of a seed-encoded vector, as `es` goes on with it."""
+        inner = self._made.get("es")
+        return inner.updates(since) if isinstance(inner, Publisher) else ()
 
     def _get(self, name: str) -> Suggester:
         from .registry import get
@@ -76,13 +122,15 @@ class Auto:
         if name not in self._made:
             spec = get(name)
             problem = self._problem
-            options = {"diagonal": True} if name == "cmaes" and dimensions(problem.spec) > MOST_CORRELATED else {}
+            options = _cmaes_options(problem.spec) if name == "cmaes" else {}
             self._made[name] = spec.create(problem, spec.parse_options(options), self._blobs.get(name))
         return self._made[name]
 
     def state(self) -> Blob | None:
-        """The state of the suggester that was used last."""
-        inner = self._made[self._latest].state() if self._latest in self._made else None
+        """The state of the suggester that was used last, of those that keep one."""
+        inner = self._blobs.get(self._latest)
+        if self._latest in self._made:
+            inner = self._made[self._latest].state()
         if inner is None:
             return None
         document = {"name": self._latest, "version": inner.version, "state": dict(inner.document)}
@@ -94,10 +142,20 @@ def dimensions(spec: StudySpec) -> int:
     return sum(getattr(p, "length", 1) for p in spec.parameters)
 
 
+def _cmaes_options(spec: StudySpec) -> dict[str, Any]:
+    """Beyond a quadratic model of everything, one of squares; beyond correlations, scales alone."""
+    d = dimensions(spec)
+    if d > MOST_CORRELATED:
+        return {"diagonal": True}
+    return {"surrogate": "lq"} if d > HIGH_DIMENSION and not spec.space.is_finite else {}
+
+
 def choose(spec: StudySpec, history: History) -> tuple[str, str]:
     """The suggester for a study with this history, and why: a pure function of both."""
     from workers.models.sequence_codec import SEQUENCES, SequenceCodec, too_long
 
+    if spec.seed_vector is not None:
+        return "es", "the numbers stay with the clients"
     if any(p.type == "text" for p in spec.parameters):
         return _for_texts(spec, history)
     foreign = sorted({p.type for p in spec.parameters} - SequenceCodec.encodable)
@@ -106,15 +164,20 @@ def choose(spec: StudySpec, history: History) -> tuple[str, str]:
     if too_long(spec):
         if _serves("claps", spec):
             return "claps", "few of so many tokens matter"
-        return "random", "sequences this long are drawn"
+        return _for_long_sequences(spec)
     d, n = dimensions(spec), len(history.completed)
     plain = all(p.type in ("float", "int", "vector") and not p.when for p in spec.parameters)
+    free = sum(getattr(p, "length", 1) for p in spec.parameters if getattr(p, "min", 0) != getattr(p, "max", 1))
     single = len(spec.objectives) == 1 and not any(p.type in SEQUENCES for p in spec.parameters)
     vectors = len(spec.parameters) > 1 and all(p.type == "vector" for p in spec.parameters)
     if single and d > MOST_CORRELATED and vectors and _serves("bbt", spec):
         return "bbt", f"{len(spec.parameters)} vectors are taken one after the other"
     if single and plain and not spec.constraints and d > MOST_CORRELATED:
         return "cmaes", f"{d} dimensions are many for a model of everything"
+    if single and plain and 2 <= d <= FEW_PARAMETERS and free >= 2 and not spec.is_noisy and not spec.constraints:
+        cheap = _for_cheap_trials(spec, history, d, n)
+        if cheap is not None:
+            return cheap
     if d > MOST_DIMENSIONS:
         return "sobol", f"{d} dimensions are too many to learn from"
     if single and d > FEW_PARAMETERS:
@@ -123,12 +186,46 @@ def choose(spec: StudySpec, history: History) -> tuple[str, str]:
         return "turbo", f"{n} trials are many for one model of everything"
     if single and d > HIGH_DIMENSION and n > CONTEST_FROM:
         return _contest(history)
-    budget = spec.limits.max_trials
-    if single and plain and d >= 2 and not spec.is_noisy and not spec.constraints:
-        is_large = budget is not None and budget >= max(300, 50 * d)
-        if is_large and n >= max(150, 30 * d):
-            return "cmaes", f"the budget is large and {n} trials are told"
+    if len(spec.objectives) > 1 and n > MOST_FOR_GOALS and _serves("nsga2", spec):
+        return "nsga2", f"{n} trials are many for a model of every goal"
     return "gp", "trials are dear"
+
+
+def _for_long_sequences(spec: StudySpec) -> tuple[str, str]:
+    wide = (spec.limits.max_running or 1) > MOST_CHAINS
+    for name, why in (
+        ("ga" if wide else "annealing", "sequences this long are searched by moves"),
+        ("nsga2", "several goals over sequences this long"),
+    ):
+        if _serves(name, spec):
+            return name, why
+    return "random", "sequences this long are drawn"
+
+
+def _for_cheap_trials(spec: StudySpec, history: History, d: int, n: int) -> tuple[str, str] | None:
+    """The method for numbers where trials are cheap; None where they seem dear."""
+    budget = spec.limits.max_trials
+    if budget is None and n < max(FEWEST_CHEAP, UNLIMITED_FROM * d):
+        return None
+    if budget is not None and budget < max(FEWEST_CHEAP, CHEAP_FROM * d):
+        return None
+    if d <= MODEL_DIMENSIONS and n < MODEL_FIRST * d:
+        return "gp", "in two dimensions a model of everything is the best start"
+    if d > MODEL_DIMENSIONS and n < LINEAR_FIRST * d:
+        return "cobyla", "linear models are the best start"
+    has_room = n >= SWEEP_FROM * d and (budget is None or budget >= SWEEP_IN * d)
+    if has_room and not spec.space.is_finite and not _is_swept(history):
+        return "step", "the coordinates may be independent of each other"
+    return "cmaes", "the budget is large" if budget is not None else f"{n} trials are told, and no limit is set"
+
+
+def _is_swept(history: History) -> bool:
+    """Whether `step` had its turn: its end is marked on every trial from there on, so that the newest one tells."""
+    for number in range(history.next_number - 1, 0, -1):
+        trial = history.get(number)
+        if trial is not None and trial.suggester != "user":
+            return bool(trial.origin.get(SWEPT))
+    return False
 
 
 def _for_texts(spec: StudySpec, history: History) -> tuple[str, str]:
@@ -152,8 +249,6 @@ def _text_method(spec: StudySpec, *, says_why: bool) -> tuple[str, str]:
 
 def _serves(name: str, spec: StudySpec) -> bool:
     """Whether a suggester takes the study."""
-    from services.domain.errors import Invalid
-
     from .registry import get
 
     try:
@@ -180,6 +275,13 @@ def _contest(history: History) -> tuple[str, str]:
 
 
 def _refuse(spec: StudySpec, _: NoOptions) -> list[FieldError]:
+    if spec.seed_vector is not None:
+        from .registry import get
+
+        try:
+            get("es").check(spec)
+        except Invalid as error:
+            return list(error.errors)
     if spec.llm is not None and not any(p.type == "text" for p in spec.parameters):
         return [FieldError("/llm", "nothing here is for a language model: there is no text parameter")]
     return []
@@ -200,7 +302,7 @@ SPEC = Spec(
     name="auto",
     summary="Picks and switches by types, dimension, budget and objectives; the reason stands on every trial.",
     reference="the policy of this page",
-    honours=Honours(types=EVERY_TYPE, max_objectives=10, examples=True, feedback=True, llm="preferred"),
+    honours=Honours(types=EVERY_TYPE | {SEED}, max_objectives=10, examples=True, feedback=True, llm="preferred"),
     create=_create,
     refuse=_refuse,
     exhausts=_exhausts,
