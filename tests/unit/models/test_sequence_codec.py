@@ -66,12 +66,12 @@ def test_kernels_over_sequences_are_positive_definite() -> None:
         assert np.linalg.eigvalsh(kernel.value(kernel.squared_distance(x, x, np.full(4, 2.0)))).min() > -1e-9
 
 
-def test_long_sequences_are_refused_by_the_model_and_drawn_by_auto() -> None:
+def test_long_sequences_are_refused_by_the_model_and_moved_by_auto() -> None:
     spec = study(parameters=[{"name": "o", "type": "permutation", "items": list(range(40))}])
     assert too_long(spec)
     assert not too_long(study(parameters=SPACE))
     one = law.Study(law.Problem(study="s", spec=spec, seed=1))
-    assert law.make(get("auto"), one.problem).suggest(one.history(), 1)[0].suggester == "random"
+    assert law.make(get("auto"), one.problem).suggest(one.history(), 1)[0].suggester == "annealing"
 
 
 def test_an_order_is_found_in_fewer_trials_than_by_chance() -> None:
