@@ -2,6 +2,7 @@
 
 What most workers say of a version holds, the earlier among equals; an outcome under another fingerprint is refused, for it was
 measured at a point that the log does not know. The refused worker's word counts, so that a wrong first one is outvoted.
+Workers without a name cannot be told apart: each of their trials has a word of its own.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ def check_fingerprint(work: StudyWork, trial: TrialRecord, outcome: Outcome) -> 
     said = work.fingerprints.get(version)
     if said is None:
         said = work.fingerprints[version] = store.fingerprints(work.connection, work.id, version)
-    worker = trial.worker or ""
+    worker = trial.worker or f"of trial {trial.number}"
     if said.get(worker, ("",))[0] != outcome.fingerprint:
         said[worker] = (outcome.fingerprint, work.progress.seq)
         store.put_fingerprint(work.connection, work.id, version, worker, outcome.fingerprint, work.progress.seq)

@@ -276,7 +276,8 @@ def wanted(work: StudyWork) -> int:
 def owes_updates(work: StudyWork) -> bool:
     """Whether the last outcomes may have moved a theta that no ask will look at any more."""
     progress = work.progress
-    return work.spec.seed_vector is not None and progress.open == 0 and progress.knowledge_seq > progress.buffer_seq
+    is_unasked = progress.open == 0 or work.study.state is not StudyState.ACTIVE
+    return work.spec.seed_vector is not None and is_unasked and progress.knowledge_seq > progress.buffer_seq
 
 
 def fresh(progress: Progress) -> int:

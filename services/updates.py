@@ -15,6 +15,9 @@ from .store import updates as store
 from .studies import Studies
 from .transactions import Transactions
 
+MOST_BYTES = 2 * 2**20
+"""Of one answer: some 100 000 pairs, ten times as long as JSON. A single update may be longer."""
+
 
 class Updates:
     """The use case of following theta."""
@@ -41,6 +44,6 @@ class Updates:
 
         def read(connection: Connection) -> tuple[Sequence[bytes], int]:
             latest = store.published(connection, record.id)
-            return store.since(connection, record.id, query.from_, query.limit), latest
+            return store.since(connection, record.id, query.from_, query.limit, MOST_BYTES), latest
 
         return await self._transactions.read(read)

@@ -103,7 +103,7 @@ async def export_study(call: Call) -> Response:
 async def list_updates(call: Call) -> Response:
     """Read how a seed-encoded vector moves on from a version; binary if the client accepts `application/octet-stream`."""
     query = call.query(UpdatesQuery)
-    if call.request.headers.get("accept") != BINARY:
+    if BINARY not in call.request.headers.get("accept", ""):
         return answer(await call.services.updates.list(call.caller, call.study, query))
     bodies, latest = await call.services.updates.bodies(call.caller, call.study, query)
     return Response(b"".join(bodies), media_type=BINARY, headers={"Asktell-Latest": str(latest)})

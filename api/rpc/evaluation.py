@@ -35,8 +35,6 @@ RETRY_SECONDS = 1.0
 LONGEST_SILENCE = 1200.0
 MOST_AT_ONCE = 100
 NOT_OPENING = frozenset({"study", "outcomes"})
-ENDED = (200, 409)
-"""Statuses of results which say that a trial is not the stream's any more: its outcome stands, or another one, or it was cancelled."""
 
 
 class Releases:
@@ -192,10 +190,13 @@ class Evaluation:
     async def _tell(self, outcomes: TellMany) -> None:
         tells = self._services.tells
         reply = await _patiently(lambda: tells.tell_many(self._caller, self._study, outcomes))
-        self._out.difference_update(r.number for r in reply.value.results if r.status in ENDED)
+        results = reply.value.results
+        self._out.difference_update(r.number for r in results if r.status == 200)
+        # Another outcome stands, or it was cancelled; or it is still ours, and its parameters are to be made anew (drift).
+        await self._extend_all({r.number for r in results if r.status == 409} & self._out)
         self._changed.set()
         self._told.set()
-        await self._write({"results": reply.value.results})
+        await self._write({"results": results})
 
     # ---- the asker
 
@@ -256,12 +257,15 @@ class Evaluation:
         lease = self._opening.lease_seconds
         while True:
             await asyncio.sleep(min(lease / 3, LONGEST_SILENCE))
-            numbers = sorted(self._out)
-            for start in range(0, len(numbers), MOST_AT_ONCE):
-                await asyncio.gather(*(self._extend(n, lease) for n in numbers[start : start + MOST_AT_ONCE]))
+            await self._extend_all(self._out)
 
-    async def _extend(self, number: int, lease: float) -> None:
-        sign = HeartbeatRequest(lease_seconds=lease)
+    async def _extend_all(self, wanted: set[int]) -> None:
+        numbers = sorted(wanted)
+        for start in range(0, len(numbers), MOST_AT_ONCE):
+            await asyncio.gather(*map(self._extend, numbers[start : start + MOST_AT_ONCE]))
+
+    async def _extend(self, number: int) -> None:
+        sign = HeartbeatRequest(lease_seconds=self._opening.lease_seconds)
         try:
             await self._services.leases.heartbeat(self._caller, self._study, number, sign)
         except (Conflict, NotFound):  # ended or taken away by somebody else: another may come in its place

@@ -76,7 +76,7 @@ def check_json(body: bytes | str) -> None:
 
 
 def check_value(value: Json, pointer: str = "", depth: int = 0) -> None:
-    """Refuse NUL characters, which no text column of Postgres holds, and nesting beyond `MAX_DEPTH`."""
+    """Refuse NUL characters, which no text column of Postgres holds, whole numbers beyond 64 bits, nesting beyond `MAX_DEPTH`."""
     if depth > MAX_DEPTH:
         raise Invalid.at(pointer[:200], f"nested deeper than {MAX_DEPTH} levels")
     if isinstance(value, str):
@@ -89,8 +89,14 @@ def check_value(value: Json, pointer: str = "", depth: int = 0) -> None:
             check_value(item, f"{pointer}/{key.replace('~', '~0').replace('/', '~1')}", depth + 1)
     elif isinstance(value, list):
         for index, item in enumerate(value):
-            if isinstance(item, (str, dict, list)):
+            if isinstance(item, (str, dict, list)) or _is_too_large(item):
                 check_value(item, f"{pointer}/{index}", depth + 1)
+    elif _is_too_large(value):
+        raise Invalid.at(pointer, "must be a number of 64 bits; give longer ones as text")
+
+
+def _is_too_large(value: Json) -> bool:
+    return isinstance(value, int) and not -(2**63) <= value < 2**64
 
 
 def invalid_from(error: ValidationError, prefix: str = "") -> Invalid:

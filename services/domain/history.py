@@ -60,6 +60,7 @@ class History:
         seq: everything up to this change of the study is known.
         next_number: the number that the next trial will get.
         replies: of the language model, as far as they are recorded.
+        published: how many updates of a seed-encoded vector are in its log.
     """
 
     def __init__(self, spec: StudySpec) -> None:
@@ -67,6 +68,7 @@ class History:
         self.seq = 0
         self.next_number = 1
         self.replies = Replies()
+        self.published = 0
         self._trials: dict[int, Observation] = {}
         self._finished: list[Observation] = []
         self._is_sorted = True
@@ -75,7 +77,13 @@ class History:
         self._unkeyed: list[Observation] = []
 
     def update(
-        self, changed: Iterable[Observation], *, seq: int, next_number: int, replies: Iterable[LlmReply] = ()
+        self,
+        changed: Iterable[Observation],
+        *,
+        seq: int,
+        next_number: int,
+        replies: Iterable[LlmReply] = (),
+        published: int = 0,
     ) -> None:
         """Take in the trials that changed since the last update (a trial replaces its earlier self), and new replies."""
         self.replies.add(replies)
@@ -92,6 +100,7 @@ class History:
             self._index(trial, before)
         self.seq = seq
         self.next_number = next_number
+        self.published = max(self.published, published)
         if not in_order:
             self._trials = {number: self._trials[number] for number in sorted(self._trials)}
         if not self._is_sorted:

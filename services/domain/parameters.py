@@ -255,6 +255,7 @@ class OrdinalParameter(_Choices):
     default: Choice = None
 
 
+LARGEST_FLOAT32 = float(np.finfo(np.float32).max)
 Dimension = Annotated[int, Field(ge=1, le=2**53 - 1)]
 TensorShape = Annotated[tuple[Dimension, ...], Field(min_length=1, max_length=16)]
 
@@ -279,6 +280,11 @@ class VectorParameter(_Parameter):
             raise ValueError(f"min {self.min:g} is above max {self.max:g}")
         if self.shape is not None and math.prod(self.shape) != self.length:
             raise ValueError(f"shape {list(self.shape)} has {math.prod(self.shape)} items, not {self.length}")
+        if self.encoding == "float32":
+            if max(abs(self.min), abs(self.max)) > LARGEST_FLOAT32:
+                raise ValueError(f"encoding float32 holds numbers up to {LARGEST_FLOAT32:g}")
+            if self.min < self.max and np.float32(self.min) == np.float32(self.max):
+                raise ValueError(f"encoding float32 has one number from {self.min!r} to {self.max!r}")
         return self
 
     @property
@@ -301,7 +307,8 @@ class VectorParameter(_Parameter):
         return self.written(numbers)
 
     def _rounded(self, numbers: NDArray[np.float64]) -> NDArray[np.float64]:
-        return numbers.astype(np.float32).astype(np.float64) if self.encoding == "float32" else numbers
+        with np.errstate(over="ignore"):  # what is too large becomes infinite, which is outside
+            return numbers.astype(np.float32).astype(np.float64) if self.encoding == "float32" else numbers
 
     def numbers(self, value: Any) -> NDArray[np.float64]:
         """(length,) numbers of a canonical value, or of an array."""

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Sequence
 from datetime import datetime
+from itertools import accumulate
 
 from sqlalchemy import Connection, delete, func, insert, select
 
@@ -35,14 +37,13 @@ def append(
     return [row["version"] for row in rows]  # type: ignore[misc]
 
 
-def since(connection: Connection, study_id: str, version: int, limit: int) -> list[bytes]:
-    """Updates from a version of theta on, in their order."""
-    query = (
-        select(UPDATES.c.body)
-        .where(UPDATES.c.study_id == study_id, UPDATES.c.version >= version)
-        .order_by(UPDATES.c.version)
-        .limit(limit)
-    )
+def since(connection: Connection, study_id: str, version: int, limit: int, most_bytes: int) -> list[bytes]:
+    """Updates from a version of theta on, in their order: at most `limit`, and no more bytes than that after the first."""
+    following = UPDATES.c.study_id == study_id, UPDATES.c.version >= version
+    lengths = select(func.length(UPDATES.c.body)).where(*following).order_by(UPDATES.c.version).limit(limit)
+    sums = list(accumulate(connection.execute(lengths).scalars()))
+    count = max(1, bisect_right(sums, most_bytes))
+    query = select(UPDATES.c.body).where(*following).order_by(UPDATES.c.version).limit(count)
     return [bytes(body) for body in connection.execute(query).scalars()]
 
 

@@ -4,6 +4,9 @@ Rows of a generation are antithetic pairs: row r evaluates theta + sigma · nois
 closes with the outcome that completes enough pairs; what comes later is late and changes nothing, a pair that lost a half counts
 for nothing, and further rows open further pairs, so that nobody ever waits. Shaped losses become weights, weights an update.
 
+Limits may change at any time, and with them the size that a generation should have and whether the last one is over. What has
+closed must stay closed, at the same outcome: rows carry the `pairs` of a generation, and `since` when the one before was closed.
+
 Salimans et al. 2017 (OpenAI-ES); Sarkar et al. 2025 (EGGROLL); Vicol 2023 (ES-Single); Malladi et al. 2023 (MeZO); Wierstra et al.
 2014 (SNES); card 6 to 11.
 """
@@ -28,6 +31,8 @@ Array = NDArray[np.float64]
 Shaping = Literal["ranks", "zscore", "sign", "raw"]
 VERSION = 1
 WORDS = 2**32
+LEAST_SIGMA = 1e-9
+"""Where decay ends: below it no loss differs any more, and a gradient's 1 / sigma would overflow in the end."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,7 +40,8 @@ class Plan:
     """How a study searches.
 
     Attributes:
-        pairs: antithetic pairs that a generation hands out; enough: complete ones that close it, 1 to `pairs`.
+        pairs: antithetic pairs that a generation hands out, for as long as there are no trials.
+        enough: share of them, above 0, that closes it when they are complete.
         sigma: of the perturbations; decay: what it is multiplied by after each generation.
         rank: of the perturbations of matrices, 0 for full; noise: how words become numbers.
         shaping: how losses become weights.
@@ -45,7 +51,7 @@ class Plan:
     """
 
     pairs: int
-    enough: int
+    enough: float
     sigma: float
     decay: float = 1.0
     rank: int = 0
@@ -87,21 +93,17 @@ class SeedSearch:
         self._problem, self._plan, self._name = problem, plan, parameter.name
         key = problem.generator(0, "noise key").integers(0, WORDS, 2)
         self._seed = (int(key[0]), int(key[1]))
-        self._begin()
+        self._generation = self._first = 0
+        self._since = self._seen = 0
+        self._pairs = 0  # known when the history is
+        self._born: list[int] = []
+        self._halves: dict[int, Observation] = {}
+        self._complete: dict[int, tuple[Observation, Observation]] = {}
+        self._updates: dict[int, Update] = {}
         if blob is not None and blob.version == VERSION:
             self._generation = self._first = int(blob.document["generation"])
             self._since = self._seen = int(blob.document["since"])
             self._born = [int(g) for g in blob.document["born"]]
-
-    def _begin(self) -> None:
-        plan = self._plan
-        self._generation = self._first = 0
-        self._since = self._seen = 0
-        self._halves: dict[int, Observation] = {}
-        self._complete: dict[int, tuple[Observation, Observation]] = {}
-        # Particles that persist begin at different places of their inner run, so that each update sees all places.
-        self._born = [-(j * plan.persistence // plan.pairs) for j in range(plan.pairs)]
-        self._updates: dict[int, Update] = {}
 
     # -- the interface
 
@@ -110,9 +112,10 @@ class SeedSearch:
         self._catch_up(history)
         t = self._generation
         first = max((trial.origin["row"] for trial in history.generation(t)), default=-1) + 1
-        reason = f"generation {t} of {self._plan.pairs} pairs"
+        reason = f"generation {t} of {self._pairs} pairs"
+        ledger = {"generation": t, "since": self._since, "pairs": self._pairs}
         return [
-            Suggestion(parameters={self._name: self._value(row)}, reason=reason, origin={"generation": t, "row": row})
+            Suggestion(parameters={self._name: self._value(row)}, reason=reason, origin={**ledger, "row": row})
             for row in range(first, first + count)
         ]
 
@@ -149,19 +152,40 @@ class SeedSearch:
         return self._born[pair] if pair < len(self._born) else self._generation
 
     def _sigma(self, generation: int) -> float:
-        return self._plan.sigma * self._plan.decay**generation
+        return max(self._plan.sigma * self._plan.decay**generation, min(self._plan.sigma, LEAST_SIGMA))
 
     # -- generations
 
     def _catch_up(self, history: History) -> None:
+        self._size(history)
+        enough, closed = max(1, math.ceil(self._plan.enough * self._pairs)), self._closed(history)
         for trial in history.finished_after(self._seen):
+            while closed is not None and closed < trial.told_seq:
+                closed = self._close(history, closed)
             self._seen = trial.told_seq
             if trial.origin.get("generation") == self._generation and trial.state in EVALUATED:
                 self._take(trial)
-                if len(self._complete) >= self._plan.enough:
-                    self._close(history)
+                if closed is None and len(self._complete) >= enough:
+                    closed = self._close(history, self._seen)
+        while closed is not None or self._generation < history.published:
+            closed = self._close(history, self._seen if closed is None else closed)
         if self._complete and self._is_over(history):
-            self._close(history)
+            self._close(history, self._seen)
+
+    def _size(self, history: History) -> None:
+        """The first trial says how many pairs a generation has."""
+        if self._pairs and self._seen:
+            return
+        first, plan = history.generation(0), self._plan
+        self._pairs = first[0].origin["pairs"] if first else plan.pairs
+        if not self._generation:
+            # Particles that persist begin at different places of their inner run, so that each update sees all places.
+            self._born = [-(j * plan.persistence // self._pairs) for j in range(self._pairs)]
+
+    def _closed(self, history: History) -> int | None:
+        """At which change the generation was closed, where rows of the next one say so."""
+        later = history.generation(self._generation + 1)
+        return int(later[0].origin["since"]) if later else None
 
     def _take(self, trial: Observation) -> None:
         row = trial.origin["row"]
@@ -171,11 +195,14 @@ class SeedSearch:
         else:
             self._complete[row // 2] = (other, trial) if row % 2 else (trial, other)
 
-    def _close(self, history: History) -> None:
-        self._updates[self._generation] = self._update(history)
+    def _close(self, history: History, at: int) -> int | None:
+        """Go on to the next generation, closed at this change; at which the next one was closed, if it was."""
+        if self._generation >= history.published:  # else the log has it, and what the log has stands
+            self._updates[self._generation] = self._update(history)
         self._age(set(self._complete))
-        self._generation, self._since = self._generation + 1, self._seen
+        self._generation, self._since = self._generation + 1, at
         self._halves, self._complete = {}, {}
+        return self._closed(history)
 
     def _is_over(self, history: History) -> bool:
         """Whether nothing more can come: what was told of the last generation is not wasted."""

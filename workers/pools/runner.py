@@ -117,8 +117,9 @@ class Runner:
         if warm is None or warm.fingerprint != fingerprint:
             warm = self._fresh(job, fingerprint, warm)
         warm.history.update(
-            job.observations, seq=max(job.seq, warm.history.seq), next_number=job.next_number, replies=job.replies
-        )
+            job.observations, seq=max(job.seq, warm.history.seq), next_number=job.next_number,
+            replies=job.replies, published=job.published,
+        )  # fmt: skip
         self._warm[job.study] = warm
         self._warm.move_to_end(job.study)
         while len(self._warm) > self._most:

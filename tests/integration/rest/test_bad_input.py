@@ -30,6 +30,7 @@ def pointers(answer: httpx.Response) -> set[str]:
     return {error["pointer"] for error in document["errors"]}
 
 
+FLOAT32 = {"name": "w", "type": "vector", "length": 2, "encoding": "float32"}
 BAD_STUDIES: list[tuple[dict[str, Any], str]] = [
     ({"name": "a/b"}, "/name"),
     ({"name": "smile😀"}, "/name"),
@@ -49,6 +50,11 @@ BAD_STUDIES: list[tuple[dict[str, Any], str]] = [
         {"parameters": [{"name": "x", "type": "float", "min": 0, "max": 1, "step": 5e-324, "default": 1}]},
         "/parameters/0",
     ),
+    ({"parameters": [{**FLOAT32, "min": -1e39, "max": 0}]}, "/parameters/0"),
+    ({"parameters": [{**FLOAT32, "min": 1e-50, "max": 2e-50}]}, "/parameters/0"),
+    ({"parameters": [{**FLOAT32, "min": 1, "max": 1.00000001}]}, "/parameters/0"),
+    ({"metadata": {"k": [1, 10**30]}}, "/metadata/k/1"),
+    ({"suggester": {"name": "random", "options": {"wat": 2**64}}}, "/suggester/options/wat"),
     ({"objectives": []}, "/objectives"),
     ({"objectives": [{"metric": "loss", "goal": "down"}]}, "/objectives/0/goal"),
     ({"constraints": [{"metric": "c"}]}, "/constraints/0"),
@@ -102,6 +108,19 @@ def test_nul_and_deep_metadata_are_refused(client: httpx.Client) -> None:
         answer = client.post("/studies", json=study_document(metadata=bad))
         assert answer.status_code == 422
         assert all(p.startswith("/metadata") for p in pointers(answer))
+
+
+def test_whole_numbers_beyond_64_bits_are_refused_wherever_they_stand(client: httpx.Client) -> None:
+    packed = {**FLOAT32, "min": -1, "max": 1}
+    name = client.post("/studies", json=study_document(parameters=[packed])).json()["name"]
+    for field, value in (("parameters", {"w": [0, 10**400]}), ("metadata", {"k": -(2**63) - 1})):
+        document = {"parameters": {"w": [0, 0]}, field: value}
+        answer = client.post(f"/studies/{name}/trials", json=document)
+        assert answer.status_code == 422
+        assert all(p.startswith(f"/{field}/") for p in pointers(answer))
+    kept = {"least": -(2**63), "most": 2**64 - 1}
+    answer = client.post(f"/studies/{name}/trials", json={"parameters": {"w": [0, 0]}, "metadata": kept})
+    assert answer.json()["metadata"] == client.get(f"/studies/{name}/trials/1").json()["metadata"] == kept
 
 
 def test_a_body_over_the_limit_is_refused_before_it_is_read(client: httpx.Client, server: Server) -> None:

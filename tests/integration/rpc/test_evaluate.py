@@ -99,6 +99,30 @@ async def test_a_wrong_outcome_is_answered_and_may_be_told_again(client: Client)
     stream.cancel()
 
 
+async def test_an_outcome_refused_for_drift_may_be_told_again(client: Client) -> None:
+    theta = {"name": "theta", "type": "vector", "encoding": "seed", "shape": [4]}
+    name = await client.create(parameters=[theta], suggester={"name": "es"})
+    value = {"theta_version": 0, "generation": 0, "pair": 0, "sign": 1, "seed": [1, 2], "sigma": 0.1}
+    for _ in range(2):
+        new = trial_pb2.NewTrial()
+        new.parameters["theta"].struct_value.update(value)
+        await client.trials.CreateTrial(trial_pb2.CreateTrialRequest(study=name, trial=new))
+    other = (await client.trials.AskTrials(trial_pb2.AskTrialsRequest(study=name, worker="other"))).trials[0]
+    right = trial_pb2.TellTrialRequest(study=name, number=other.number, metrics={"loss": 1.0}, fingerprint="0" * 16)
+    await client.trials.TellTrial(right)
+    stream = await opened(client, name)
+    (trial,) = await trials(stream, 1)
+    await client.studies.CompleteStudy(study_pb2.CompleteStudyRequest(study=name))
+    told = trial_pb2.NumberedOutcome(number=trial.number, metrics={"loss": 1.0}, fingerprint="1" * 16)
+    await stream.write(trial_pb2.EvaluateRequest(outcomes=[told]))
+    assert [r.status for r in (await heard(stream)).results] == [409]
+    told.fingerprint = "0" * 16  # rebuilt; the stream was kept for it
+    await stream.write(trial_pb2.EvaluateRequest(outcomes=[told]))
+    assert [r.status for r in (await heard(stream)).results] == [200]
+    assert (await heard(stream)).done.reason
+    assert await asyncio.wait_for(stream.read(), 20) is grpc.aio.EOF
+
+
 async def test_a_broken_stream_hands_its_trials_back(client: Client) -> None:
     name = await client.create()
     stream = await opened(client, name, running=4)

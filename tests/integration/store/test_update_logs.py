@@ -93,6 +93,46 @@ async def test_a_killed_process_between_any_two_calls_changes_no_update(empty_da
         assert await run(stage, pool, "a", kills=True) == await run(stage, pool, "b", kills=False)
 
 
+@pytest.mark.parametrize("turn", ["pause", "complete"])
+async def test_a_study_that_hands_out_nothing_more_still_owes_its_updates(empty_database: str, turn: str) -> None:
+    async with stage_of(empty_database) as stage:
+        await stage.dispatcher(LocalPool(1))
+        study_id = await seeds(stage, limits={"max_trials": 9})
+        first, second = await stage.ask(study_id, count=5), await stage.ask(study_id, count=4)
+        for trial in first[:4]:
+            await tell(stage, study_id, trial, float(trial.number))
+        await getattr(stage.services.studies, turn)(ADMIN, study_id)
+        await until_version(stage, study_id, 1)  # while others run, perhaps for ever
+        for trial in [*first[4:], *second]:  # of generation 0 as well: too late
+            await tell(stage, study_id, trial, 0.0)
+        assert [u.pairs for u in (await log(stage, study_id)).updates] == [(0, 1)]
+        await stage.services.studies.delete(ADMIN, study_id)
+
+
+async def test_limits_that_change_leave_the_log_and_what_follows_it_in_one_piece(empty_database: str) -> None:
+    async with stage_of(empty_database) as stage:
+        await stage.dispatcher(LocalPool(1))
+        study_id = await seeds(stage, options={"pairs": None}, limits={"max_trials": 86})  # two pairs
+
+        async def evaluate(count: int) -> list[int]:
+            versions = []
+            for number in range(count):
+                trial = await stage.one(study_id)
+                versions.append(trial.parameters["theta"]["theta_version"])
+                assert versions[-1] == (await log(stage, study_id)).latest
+                await tell(stage, study_id, trial, float(number % 3))
+            return versions
+
+        await evaluate(5)
+        for most, versions, latest in ((7, [1, 1], 2), (1000, [2, 2, 2, 2, 3, 3, 3], 3), (17, [3, 4, 4], 5)):
+            await stage.services.studies.patch(ADMIN, study_id, {"limits": {"max_trials": most}})
+            assert await evaluate(len(versions)) == versions
+            found = await until_version(stage, study_id, latest)
+        assert [(u.theta_version, u.pairs) for u in found.updates] == [
+            (0, (0, 1)), (1, (0,)), (2, (0, 1)), (3, (0, 1)), (4, (0,))
+        ]  # fmt: skip
+
+
 async def test_most_workers_decide_which_theta_holds(empty_database: str) -> None:
     async with stage_of(empty_database) as stage:
         await stage.dispatcher(LocalPool(1))
@@ -110,6 +150,37 @@ async def test_most_workers_decide_which_theta_holds(empty_database: str) -> Non
             await tell(stage, study_id, again, 1.0, fingerprint="0" * 16)
         await tell(stage, study_id, again, 1.0, fingerprint="1" * 16)  # rebuilt
         assert (await until_version(stage, study_id, 1)).updates[0].pairs == (0, 1)
+
+
+async def test_workers_without_a_name_do_not_speak_for_each_other(empty_database: str) -> None:
+    async with stage_of(empty_database) as stage:
+        await stage.dispatcher(LocalPool(1))
+        study_id = await seeds(stage)
+        first, second, third = [await ask_as(stage, study_id, "") for _ in range(3)]
+        await tell(stage, study_id, first, 1.0, fingerprint="0" * 16)
+        with pytest.raises(Conflict, match="rebuild"):
+            await tell(stage, study_id, second, 1.0, fingerprint="1" * 16)
+        await tell(stage, study_id, second, 1.0, fingerprint="0" * 16)
+        with pytest.raises(Conflict, match="rebuild"):
+            await tell(stage, study_id, third, 1.0, fingerprint="1" * 16)
+
+
+async def test_a_long_log_comes_in_parts_that_fit_a_message(
+    empty_database: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("services.updates.MOST_BYTES", 700)  # an update of two pairs is some 300 bytes long
+    async with stage_of(empty_database) as stage:
+        await stage.dispatcher(LocalPool(1))
+        study_id = await seeds(stage)
+        for number in range(20):
+            await tell(stage, study_id, await stage.one(study_id), float(number % 3))
+        latest = (await until_version(stage, study_id, 5)).latest
+        parts = [await log(stage, study_id, **{"from": version}) for version in range(0, 5, 2)]
+        assert [[u.theta_version for u in part.updates] for part in parts] == [[0, 1], [2, 3], [4]]
+        assert {part.latest for part in parts} == {latest} == {5}
+        monkeypatch.setattr("services.updates.MOST_BYTES", 1)  # longer than that each: one by one
+        assert [u.theta_version for u in (await log(stage, study_id)).updates] == [0]
+        assert (await log(stage, study_id, **{"from": 5})).updates == ()
 
 
 async def test_thousands_are_handed_out_and_told_in_one_call_each(empty_database: str) -> None:

@@ -13,6 +13,7 @@ import typer
 
 from asktell.cli import CLIENT, files
 from asktell.cli.commands import Template, split
+from asktell.packed import unpacked
 
 PARAMETERS: list[dict[str, Any]] = [{"name": name} for name in ("lr", "momentum", "layers", "flag")]
 
@@ -48,6 +49,12 @@ def test_placeholders_are_filled() -> None:
     template = Template(["train", "--lr={lr}", "--layers", "{layers}", "{flag}", '{"keep": 1}'], PARAMETERS)
     filled = template.fill({"lr": 0.1, "layers": [1, 2], "flag": True})
     assert filled == ["train", "--lr=0.1", "--layers", "[1, 2]", "true", '{"keep": 1}']
+
+
+def test_vectors_that_came_packed_are_filled_in_as_numbers() -> None:
+    numbers = unpacked({"float32": "AAAAPwAAAL8="})
+    assert not isinstance(numbers, list)  # an array, where there is NumPy
+    assert Template(["train", "{layers}"], PARAMETERS).fill({"layers": numbers}) == ["train", "[0.5, -0.5]"]
 
 
 def test_an_inactive_parameter_takes_its_option_along() -> None:

@@ -108,7 +108,7 @@ def _create(problem: Problem, options: EsOptions, blob: Blob | None) -> Suggeste
     pairs = options.pairs or usual_pairs(problem.spec, USUAL_PAIRS)
     mask = options.mask
     plan = Plan(
-        pairs=pairs, enough=max(1, math.ceil(options.enough * pairs)), sigma=options.sigma, decay=options.sigma_decay,
+        pairs=pairs, enough=options.enough, sigma=options.sigma, decay=options.sigma_decay,
         rank=options.rank, noise=options.noise, shaping=options.shaping, rule=options.rule,
         lr=options.lr or LEARNING_RATES.get(options.rule, options.sigma / 2), beta1=options.beta1, beta2=options.beta2,
         weight_decay=options.weight_decay, persistence=options.persistence,

@@ -155,7 +155,8 @@ class Learner:
             return
         latest = self.slopes[:, 0] if len(self.slopes) else found.slopes[:, 0]
         mean = float(np.sqrt(np.mean(np.square(latest))))
-        signal = np.sqrt(max(mean**2 - self.noise**2 / 2, (0.1 * mean) ** 2)) / float(np.median(probes.radius))
+        share = min(self.noise / mean, 2.0) if mean > 0 else 0.0  # a share, for squares of large values overflow
+        signal = mean * np.sqrt(max(1 - share**2 / 2, 0.01)) / float(np.median(probes.radius))
         least = settings.first_radius() if settings.rule == "spsa" else 1e-3
         self.radius = float(np.clip(3 * self.noise / signal, least, 0.1)) if signal > 0 else self.radius
 

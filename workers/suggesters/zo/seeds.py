@@ -62,7 +62,7 @@ def plan(spec: StudySpec, options: ZoOptions) -> Plan:
     rule: Rule = next((r for r in get_args(Rule) if r == options.rule), "sgd")
     pairs = options.directions or max(1, math.ceil((spec.limits.max_running or 0) / 2))
     return Plan(
-        pairs=pairs, enough=max(1, math.ceil(ENOUGH * pairs)), sigma=RADIUS if options.radius is None else options.radius,
+        pairs=pairs, enough=ENOUGH, sigma=RADIUS if options.radius is None else options.radius,
         rank=options.rank, noise=options.noise, shaping=SHAPINGS[options.estimator or "gauss2"], rule=rule,
         lr=LR if options.lr is None else options.lr, beta1=of_rule.beta1, beta2=of_rule.beta2, weight_decay=of_rule.weight_decay,
     )  # fmt: skip

@@ -62,7 +62,12 @@ class Template:
 
 
 def _as_text(value: Any) -> str:
-    return value if isinstance(value, str) else json.dumps(value)
+    return value if isinstance(value, str) else _as_json(value)
+
+
+def _as_json(value: Any) -> str:
+    """Values as JSON, vectors that came packed as their numbers."""
+    return json.dumps(value, default=lambda array: array.tolist())
 
 
 class _Stopped(Exception):
@@ -167,7 +172,7 @@ class Evaluation:
         environment = {
             "ASKTELL_STUDY": str(trial.data["study"]),
             "ASKTELL_TRIAL": str(trial.number),
-            "ASKTELL_PARAMETERS": json.dumps(trial.parameters),
+            "ASKTELL_PARAMETERS": _as_json(trial.parameters),
         }
         try:
             process = self._commands.start(self._command, environment)

@@ -1,0 +1,56 @@
+"""Rows that are bound by ourselves are stored as SQLAlchemy stores them: what either wrote, the other reads."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta, timezone
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sqlalchemy import Connection, insert, select
+
+from services.store.bulk import insert_rows, update_rows
+from services.store.engine import Database
+from services.store.tables import Base, TrialRow, table
+
+NOW = datetime(2026, 2, 3, 4, 5, 6, 7, tzinfo=UTC)
+ROW: dict[str, Any] = {
+    "number": 1, "seq": 2**53, "state": "completed", "parameters": {"é": [1, -0.0, 1e300, None, True, "\U0001f600"]},
+    "point_key": None, "metrics": {}, "std": None, "feasible": False, "value": 3, "worker": "", "attempt": 1,
+    "lease_seconds": 1e-9, "lease_expires_at": NOW.astimezone(timezone(timedelta(hours=-5))), "should_stop": True,
+    "suggester": "es", "reason": "'\"?:x", "fallback": False, "seen_seq": None, "told_seq": 3, "origin": {"a": {}},
+    "receipt": None, "evaluate_on": {"ids": []}, "feedback": None, "examples": [], "residual": [1, 2.5], "elapsed_seconds": 0.1,
+    "cost": None, "outcome_digest": None, "labels": {}, "metadata": {"k": None}, "reports": 0,
+    "created_at": NOW.replace(microsecond=0), "started_at": None, "finished_at": datetime(999, 1, 1, tzinfo=UTC),
+}  # fmt: skip
+
+
+@pytest.fixture
+def connection(tmp_path: Path) -> Iterator[Connection]:
+    """To an SQLite database with the tables; nothing is committed, so that trials need no study."""
+    database = Database(f"sqlite:///{tmp_path}/asktell.db")
+    with database.writer.connect() as found:
+        Base.metadata.create_all(found)
+        found.exec_driver_sql("PRAGMA defer_foreign_keys = ON")
+        yield found
+    database.close()
+
+
+def raw(connection: Connection, study_id: str) -> tuple[Any, ...]:
+    """A trial as the file holds it, with the types of its values."""
+    names = ", ".join(f'"{name}", typeof("{name}")' for name in ROW)
+    (found,) = connection.exec_driver_sql(f"SELECT {names} FROM trials WHERE study_id = '{study_id}'").fetchall()
+    return tuple(found)
+
+
+def test_rows_are_stored_as_sqlalchemy_stores_them(connection: Connection) -> None:
+    trials = table(TrialRow)
+    connection.execute(insert(trials), [{"study_id": "theirs"} | ROW])
+    insert_rows(connection, trials, [{"study_id": "inserted"} | ROW])
+    before = {**ROW, "parameters": {}, "feasible": True, "finished_at": NOW, "residual": None, "worker": "w"}
+    insert_rows(connection, trials, [{"study_id": "updated"} | before])
+    update_rows(connection, trials, ("study_id", "number"), [{"study_id": "updated"} | ROW])
+    assert raw(connection, "inserted") == raw(connection, "updated") == raw(connection, "theirs")
+    rows = [dict(row) for row in connection.execute(select(trials)).mappings()]
+    assert all({name: row[name] for name in ROW} == ROW for row in rows)
