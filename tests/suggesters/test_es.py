@@ -168,6 +168,18 @@ def test_infeasible_ranks_last_and_huge_values_stay_finite() -> None:
     assert all(math.isfinite(w) for w in update.weights)
 
 
+@pytest.mark.parametrize("shaping", ["ranks", "zscore"])
+def test_a_pruned_half_is_never_better_than_the_median(shaping: str) -> None:
+    of = problem(pairs=2, enough=1.0, shaping=shaping)
+    one, suggester = law.Study(of), fresh(of)
+    numbers = ask(one, suggester, 4)
+    one.tell(numbers[0], -100.0, TrialState.PRUNED)
+    for number, loss in zip(numbers[1:], (1.0, 2.0, 3.0), strict=True):
+        one.tell(number, loss)
+    ask(one, suggester, 0)
+    assert log(suggester)[0].weights[0] > 0
+
+
 def test_the_end_of_the_budget_wastes_nothing() -> None:
     of = problem(pairs=50, limits={"max_trials": 7})
     one, suggester = law.Study(of), fresh(of)

@@ -261,13 +261,19 @@ def _utilities(places: Array) -> Array:
 
 
 def _values(history: History, trials: list[Observation], places: Array) -> Array:
-    """(n,) losses; what has none, or breaks a constraint, counts as worse than the worst, by rank."""
+    """(n,) losses; what has none, or breaks a constraint, counts as worse than the worst, by rank.
+
+    A pruned trial counts as its last measurement, but never as better than the median of the completed ones.
+    """
     objective = history.spec.objectives[0]
     sign = 1.0 if objective.goal == "minimize" else -1.0
     found = np.array([sign * t.metrics.get(objective.metric, math.nan) for t in trials])
     bad = np.array([t.state == "infeasible" or t.feasible is False for t in trials]) | np.isnan(found)
     if bad.all():
         return places
+    pruned = np.array([t.state == "pruned" for t in trials]) & ~bad
+    if pruned.any() and not (pruned | bad).all():
+        found[pruned] = np.maximum(found[pruned], np.median(found[~(pruned | bad)]))
     found = np.clip(found, -1e298, 1e298)  # sums and differences of such values stay numbers
     if not bad.any():
         return found
