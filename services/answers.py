@@ -207,6 +207,9 @@ class UpdateList(Document):
 
     updates: tuple[Update, ...]
     latest: int
+    pending: bool = Field(
+        default=False, description="Nobody evaluates now, and what was told last may make one more update in a moment."
+    )
 
 
 class SuggesterEntry(Document):

@@ -9,7 +9,8 @@ from sqlalchemy import Connection
 from .answers import UpdateList
 from .caller import Caller
 from .domain.errors import Invalid
-from .domain.updates import decode
+from .domain.study import StudyState
+from .domain.updates import decode, joined
 from .requests import UpdatesQuery
 from .store import updates as store
 from .studies import Studies
@@ -33,12 +34,12 @@ class Updates:
             NotFound: no such study.
             Invalid: it has no seed-encoded vector.
         """
-        bodies, latest = await self.bodies(caller, ref, query)
-        return UpdateList.model_construct(updates=tuple(decode(b"".join(bodies))), latest=latest)
+        log, latest, pending = await self.binary(caller, ref, query)
+        return UpdateList.model_construct(updates=tuple(decode(log)), latest=latest, pending=pending)
 
-    async def bodies(self, caller: Caller, ref: str, query: UpdatesQuery) -> tuple[Sequence[bytes], int]:
-        """The same in binary form, and the newest version of theta."""
-        record, _ = await self._studies.find(caller, ref)
+    async def binary(self, caller: Caller, ref: str, query: UpdatesQuery) -> tuple[bytes, int, bool]:
+        """The same in binary form, the newest version of theta, and whether one more may come in a moment."""
+        record, progress = await self._studies.find(caller, ref)
         if record.spec.seed_vector is None:
             raise Invalid(f"study {record.name!r} has no vector with encoding seed, hence no updates")
 
@@ -46,4 +47,6 @@ class Updates:
             latest = store.published(connection, record.id)
             return store.since(connection, record.id, query.from_, query.limit, MOST_BYTES), latest
 
-        return await self._transactions.read(read)
+        bodies, latest = await self._transactions.read(read)
+        is_unasked = progress.open == 0 or record.state is not StudyState.ACTIVE
+        return joined(bodies), latest, is_unasked and progress.knowledge_seq > progress.buffer_seq

@@ -105,5 +105,6 @@ async def list_updates(call: Call) -> Response:
     query = call.query(UpdatesQuery)
     if BINARY not in call.request.headers.get("accept", ""):
         return answer(await call.services.updates.list(call.caller, call.study, query))
-    bodies, latest = await call.services.updates.bodies(call.caller, call.study, query)
-    return Response(b"".join(bodies), media_type=BINARY, headers={"Asktell-Latest": str(latest)})
+    log, latest, pending = await call.services.updates.binary(call.caller, call.study, query)
+    headers = {"Asktell-Latest": str(latest), "Asktell-Pending": str(pending).lower()}
+    return Response(log, media_type=BINARY, headers=headers)

@@ -56,9 +56,10 @@ def differential_evolution(population: int) -> Method:
     """
 
     def run(function: Function, budget: int, seed: int) -> None:
+        from scipy.optimize import Bounds
         from scipy.optimize import differential_evolution as minimize
 
-        bounds = [(LOWER, UPPER)] * function.dimension
+        bounds = Bounds(np.full(function.dimension, LOWER), np.full(function.dimension, UPPER))
         for again in itertools.count():
             generations = max(1, budget // (population * function.dimension) - 1)
             minimize(function, bounds, popsize=population, maxiter=generations, rng=seed + again)

@@ -27,6 +27,7 @@ class Results:
     def __init__(self, rows: Iterable[Row], algorithms: Sequence[str], places: Iterable[Place]) -> None:
         self.algorithms = algorithms
         self.places = list(places)
+        self._functions = len({function for function, _ in self.places})
         wanted = set(self.places)
         self._rows: dict[tuple[str, int], dict[Place, list[Row]]] = {}
         for row in rows:
@@ -44,6 +45,10 @@ class Results:
                 found[place] = max(fits, key=lambda r: int(r["budget"]))
         return found
 
+    def are_few(self, runs: dict[Place, Row]) -> bool:
+        """Whether they are of less than half of the functions, and say little: the first ones are the easiest."""
+        return 2 * len({function for function, _ in runs}) < self._functions
+
     def longest(self, algorithm: str, dimension: int) -> dict[Place, Row]:
         """The longest run of each place."""
         rows = self._rows.get((algorithm, dimension), {})
@@ -60,7 +65,7 @@ def _line(results: Results, algorithm: str, dimension: int, budgets: Sequence[in
     cells: dict[str, Any] = {}
     for budget in budgets:
         runs = results.runs(algorithm, dimension, budget)
-        share = fraction(runs.values(), budget * dimension)
+        share = None if results.are_few(runs) else fraction(runs.values(), budget * dimension)
         groups = {
             name: fraction((r for (f, _), r in runs.items() if f in numbers), budget * dimension)
             for name, numbers in GROUPS.items()
@@ -70,7 +75,7 @@ def _line(results: Results, algorithm: str, dimension: int, budgets: Sequence[in
 
 
 def verdict(results: Results, dimension: int, budget: int, ours: str, peers: Sequence[str]) -> dict[str, Any] | None:
-    """Ours beside the best peer; each peer is compared on the places that both have."""
+    """Ours beside the best peer: each is compared on the places that both have; one with less than half of ours is passed over."""
     mine = results.runs(ours, dimension, budget)
     pairs: dict[str, tuple[float, float, int]] = {}
     for peer in peers:
@@ -78,9 +83,9 @@ def verdict(results: Results, dimension: int, budget: int, ours: str, peers: Seq
         both = mine.keys() & theirs.keys()
         us = fraction((mine[p] for p in both), budget * dimension)
         them = fraction((theirs[p] for p in both), budget * dimension)
-        if us is not None and them is not None:
+        if us is not None and them is not None and 2 * len(both) >= len(mine):
             pairs[peer] = (us, them, len(both))
-    if not pairs:
+    if not pairs or results.are_few(mine):
         return None
     worst = min(pairs, key=lambda peer: pairs[peer][0] - pairs[peer][1])
     us, them, count = pairs[worst]

@@ -353,7 +353,8 @@ class SeedVectorParameter(_Parameter):
             return SeedValue.model_validate_json(canonical(value)).model_dump(mode="json")
         except (ValidationError, ValueError) as error:
             what = error.errors()[0] if isinstance(error, ValidationError) else {"loc": (), "msg": str(error)}
-            raise ValueError(f"{'/'.join(str(part) for part in what['loc'])}: {what['msg']}") from None
+            where = "".join(f"{part}: " for part in what["loc"])
+            raise ValueError(f"{where}{what['msg']}") from None
 
 
 class TokensParameter(_Parameter):

@@ -209,7 +209,13 @@ class Spec:
         try:
             return self.options.model_validate_json(canonical(dict(options)))
         except ValidationError as error:
-            raise invalid_from(error, "/suggester/options") from None
+            found = invalid_from(error, "/suggester/options")
+            known = ", ".join(sorted(self.options.model_fields)) or "none"
+            errors = [
+                FieldError(e.pointer, f"there is no such option; there are {known}") if _is_extra(e) else e
+                for e in found.errors
+            ]
+            raise Invalid(f"{errors[0].pointer}: {errors[0].message}", errors=errors) from None
 
     def runs_out(self, spec: StudySpec) -> bool:
         """Whether fewer suggestions than wanted may mean that there are no more also where the space is infinite."""
@@ -256,6 +262,11 @@ class Spec:
         if honours.max_parameters is not None and len(spec.parameters) > honours.max_parameters:
             problems.append(FieldError("/parameters", f"{who} takes at most {honours.max_parameters} parameters"))
         return problems
+
+
+def _is_extra(error: FieldError) -> bool:
+    """An option that is not there, at the top level."""
+    return error.message == "Extra inputs are not permitted" and error.pointer.count("/") == 3
 
 
 def _named(kind: str) -> str:

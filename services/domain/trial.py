@@ -146,6 +146,8 @@ class Outcome(Document):
                 problems.append(FieldError(f"/std/{name}", "no value is told for this metric"))
             if value < 0:
                 problems.append(FieldError(f"/std/{name}", "must be >= 0"))
+        if self.fingerprint is not None and spec.seed_vector is None:
+            problems.append(FieldError("/fingerprint", "this study has no vector with encoding seed"))
         problems += self._example_problems(evaluate_on)
         if problems:
             raise Invalid(f"{problems[0].pointer}: {problems[0].message}", errors=problems[:50])

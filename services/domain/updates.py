@@ -124,6 +124,18 @@ def encode(updates: Sequence[Update]) -> bytes:
     return b"".join(frames)
 
 
+def joined(frames: Sequence[bytes]) -> bytes:
+    """Frames of one update each, one after another; heads equal to the one before are left out."""
+    found, previous = [], b""
+    for frame in frames:
+        magic, version, length, count = _HEAD.unpack_from(frame)
+        head, columns = frame[_HEAD.size : _HEAD.size + length], frame[_HEAD.size + length :]
+        is_new = head != previous
+        found += [_HEAD.pack(magic, version, length if is_new else 0, count), head if is_new else b"", columns]
+        previous = head
+    return b"".join(found)
+
+
 def decode(data: bytes) -> list[Update]:
     """Updates from frames.
 

@@ -220,6 +220,40 @@ class Study:
         self.trials[trial.number] = replace(trial, told_seq=self.seq)
 
 
+def with_lost_leases(
+    of: Problem,
+    restart: str,
+    rounds: int,
+    is_lost: Callable[[int], bool] = lambda number: number % 3 == 0,
+    delay: int = 2,
+) -> list[str]:
+    """The points where some trials fail, as those whose leases were lost, and their outcomes come `delay` such trials later.
+
+    Args:
+        restart: never | saved | lost, between any two calls.
+    """
+    from workers.suggesters.registry import get
+
+    spec = get(of.spec.suggester.name)
+    one, seen, late = Study(of), list[str](), list[int]()
+    suggester, history = make(spec, of), None
+    for _ in range(rounds):
+        if restart != "never":
+            suggester, history = make(spec, of, save(suggester) if restart == "saved" else None), None
+        if history is None:
+            history = one.history()
+        else:
+            history.update(one.trials.values(), seq=one.seq, next_number=len(one.trials) + 1)
+        found = one.ask(suggester, 2, history)
+        seen += [point_key(s.parameters) for s in found]
+        while len(late) > delay:
+            one.tell(number := late.pop(0), OUTCOMES["varied"](number))
+        for number in [one.start(s) for s in found]:
+            one.tell(number, OUTCOMES["varied"](number), TrialState.FAILED if is_lost(number) else TrialState.COMPLETED)
+            late += [number] if is_lost(number) else []
+    return seen
+
+
 def check_points(of: Problem, suggestions: list[Suggestion], known: set[str]) -> None:
     """Inside the space, canonical, no repeats in a finite space."""
     import json

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from services.domain.errors import Invalid
 from services.domain.trial import TrialState
 from tests.suggesters import law
 from tests.support.builders import study
@@ -195,3 +196,14 @@ def test_scattering_revives_a_swarm_that_stands_still() -> None:
             one.tell(one.start(suggestion), sphere(suggestion.parameters["x"]))
     assert spreads[1] < 1e-9  # all at the consensus
     assert max(spreads[2:]) > 1e-2
+
+
+def test_the_largest_values_and_the_narrowest_listening() -> None:
+    of = law.problem(get("cbo"), "plane")
+    one, suggester = law.Study(of), law.make(get("cbo"), of)
+    for n, found in enumerate(suggester.suggest(one.history(), 4)):
+        one.tell(one.start(found), 1e308, TrialState.PRUNED if n == 2 else TrialState.COMPLETED)
+    with np.errstate(over="raise"):
+        law.check_points(of, list(suggester.suggest(one.history(), 40)), set())
+    with pytest.raises(Invalid):
+        get("cbo").parse_options({"polar": 1e-300})

@@ -16,7 +16,7 @@ from tests.suggesters import law
 from tests.support.builders import study
 from tests.support.objectives import minimise, sphere, wins
 from workers.models.cross_entropy import Columns, SearchDistribution, coloured, path_integral_weights
-from workers.suggesters.cem import CrossEntropy
+from workers.suggesters.cem import MOST_ROWS, CrossEntropy
 from workers.suggesters.registry import get
 
 REALS = Columns(np.zeros(3, dtype=np.int64), ())
@@ -374,3 +374,14 @@ def test_colour_without_a_vector_is_refused() -> None:
     with pytest.raises(Invalid) as error:
         get("cem").check(problem(2, options={"colour": 1.0}).spec)
     assert error.value.errors[0].pointer == "/suggester/options/colour"
+
+
+def test_rows_that_are_all_known_are_looked_at_once_an_ask(monkeypatch: pytest.MonkeyPatch) -> None:
+    of = problem(
+        parameters=[{"name": "n", "type": "int", "min": 0, "max": 60}], options={"sigma0": 1e-3, "min_sigma": 0.0}
+    )
+    drawn: list[int] = []
+    row = CrossEntropy._row
+    monkeypatch.setattr(CrossEntropy, "_row", lambda self, k: drawn.append(k) or row(self, k))
+    assert len(made(of).suggest(law.Study(of).history(), 50)) == 50
+    assert len(drawn) < 2 * MOST_ROWS

@@ -260,3 +260,12 @@ def test_hundreds_of_dimensions_are_served_and_saved(name: str) -> None:
         one.tell(one.start(suggestion), sphere(suggestion.parameters["w"]))
     restored = law.make(get(name), of, law.save(suggester))
     assert restored.suggest(one.history(), 1)[0].parameters == suggester.suggest(one.history(), 1)[0].parameters
+
+
+@pytest.mark.parametrize("restart", ["saved", "lost"])
+@pytest.mark.parametrize("surrogate", ["lq", "none"])
+def test_the_late_outcome_of_a_lost_lease_counts_as_if_it_had_not_been_lost(surrogate: str, restart: str) -> None:
+    options = {"popsize": 4, "surrogate": surrogate}
+    of = law.problem(get("cmaes"), "plane", suggester={"name": "cmaes", "options": options})
+    live, again = (law.with_lost_leases(of, how, 40, lambda n: n % 8 != 0, delay=12) for how in ("never", restart))
+    assert again == live

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import statistics
 from typing import Any
@@ -74,6 +75,14 @@ def test_values_beyond_measure_break_no_model() -> None:
     assert np.isfinite(model.predict(x)).all()
 
 
+def test_a_model_of_the_largest_values_can_be_saved() -> None:
+    x = np.linspace(0, 1, 6)[:, None]
+    with np.errstate(over="raise"):
+        model = LqModel.fit(x, np.array([1e308, 5e307, 0.0, 0.0, -1e308, 1e308]))
+    json.dumps(model.save()[0], allow_nan=False)
+    assert np.isfinite(model.predict(x)).all()
+
+
 def test_kendall_tau_is_scipys() -> None:
     from scipy.stats import kendalltau
 
@@ -82,6 +91,8 @@ def test_kendall_tau_is_scipys() -> None:
         a, b = rng.integers(0, 8, 15).astype(np.float64), rng.standard_normal(15)
         assert kendall_tau(a, b) == pytest.approx(kendalltau(a, b)[0])
     assert kendall_tau(np.ones(5), np.arange(5.0)) == 0.0
+    with np.errstate(over="raise"):
+        assert kendall_tau(np.array([1e308, -1e308, 5e-324]), np.array([2.0, 0.0, 1.0])) == 1.0
 
 
 # -- the generations

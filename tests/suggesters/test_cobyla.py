@@ -15,6 +15,7 @@ from services.domain.trial import TrialState
 from tests.suggesters import law
 from tests.support.builders import study
 from tests.support.objectives import ellipsoid, rosenbrock, sphere
+from workers.models.local_runs import LocalRuns
 from workers.suggesters.registry import get
 
 Objective = Callable[[Sequence[float]], float]
@@ -228,3 +229,15 @@ def test_what_it_cannot_use_is_refused() -> None:
         with pytest.raises(Invalid) as error:
             get("cobyla").check(problem(**fields).spec)
         assert error.value.errors[0].pointer == pointer
+
+
+def test_where_all_is_known_few_searches_begin(monkeypatch: pytest.MonkeyPatch) -> None:
+    of = problem(parameters=[{"name": "n", "type": "int", "min": 0, "max": 40}], options={"chains": 30})
+    one, suggester, begun = law.Study(of), law.make(get("cobyla"), of), list[int]()
+    for _ in range(32):
+        found = suggester.suggest(one.history(), 1)[0]
+        one.tell(one.start(found), float(found.parameters["n"] % 7))
+    started = LocalRuns._started
+    monkeypatch.setattr(LocalRuns, "_started", lambda self, *a: begun.append(1) or started(self, *a))
+    assert len(suggester.suggest(one.history(), 20)) == 9
+    assert len(begun) < 10

@@ -429,3 +429,16 @@ def test_a_told_residual_is_kept_on_the_observation() -> None:
     run.one.trials[trial.number] = replace(trial, residual=(1.0, -2.0))
     run.tell(trial.number, 5.0)
     np.testing.assert_allclose(run.recommended["w"], [-0.1, 0.2])
+
+
+def test_the_largest_standard_errors_are_no_overflow() -> None:
+    of = law.problem(
+        get("zo"), "vector", objectives=[{"metric": "loss", "noisy": True}],
+        suggester={"name": "zo", "options": {"estimator": "gauss2"}},
+    )  # fmt: skip
+    one, suggester = law.Study(of), law.make(get("zo"), of)
+    for n in range(20):
+        number = one.start(suggester.suggest(one.history(), 1)[0])
+        one.tell(number, float(n % 4))
+        one.trials[number] = law.with_std(one.trials[number], {"loss": 1e300})
+    assert np.isfinite(suggester._steps.scheme.x).all()

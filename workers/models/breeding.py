@@ -54,7 +54,7 @@ class Breeding:
         self._breeder = Breeder(problem.space, operators, may_repeat=problem.spec.is_noisy)
         self._sobol = Sobol(problem)
         self._members: list[Observation] = []
-        self._since, self._dropped = 0, 0
+        self._since = 0
         self._merits: list[float] | None = None
         self._saved = blob.document if blob and blob.version == VERSION and blob.document["size"] == size else None
 
@@ -65,15 +65,13 @@ class Breeding:
             found = [history.get(number) for number in self._saved["members"]]
             if None not in found:
                 self._members = [t for t in found if t is not None]
-                self._since, self._dropped = self._saved["since"], self._saved["dropped"]
+                self._since = self._saved["since"]
                 self._merits = self._saved["merits"]
             self._saved = None
         for trial in history.finished_after(self._since):
             self._since = trial.told_seq
             if trial.state in EVALUATED:
                 self._admit(history, trial)
-            else:
-                self._dropped += 1
 
     def _admit(self, history: History, trial: Observation) -> None:
         self._members.append(trial)
@@ -95,8 +93,7 @@ class Breeding:
     def suggest(self, history: History, count: int) -> list[Suggestion]:
         """Up to `count` points; fewer when a finite space is used up."""
         self._catch_up(history)
-        alive = len(history) - self._dropped
-        first = count if len(self._members) < FEWEST else min(count, max(0, self._size - alive))
+        first = count if len(self._members) < FEWEST else min(count, self._missing(history))
         found = self._sobol.suggest(history, first) if first else []
         if len(found) < first:
             return found
@@ -112,6 +109,13 @@ class Breeding:
             keys.add(point_key(suggestion.parameters))
             found.append(suggestion)
         return found
+
+    def _missing(self, history: History) -> int:
+        """How many more points cover the space: failed and cancelled ones are replaced."""
+        if len(self._members) >= self._size:
+            return 0
+        lost = sum(t.state not in EVALUATED for t in history.finished)
+        return max(0, self._size - len(history) + lost)
 
     def _child(self, history: History, number: int, is_known: Callable[[str], bool]) -> Suggestion | None:
         chosen: list[int] = []
@@ -139,6 +143,6 @@ class Breeding:
         """Who is in, and up to where outcomes have been read."""
         document = {
             "size": self._size, "members": [t.number for t in self._members], "merits": self._merits,
-            "since": self._since, "dropped": self._dropped,
+            "since": self._since,
         }  # fmt: skip
         return Blob(version=VERSION, document=document if self._saved is None else dict(self._saved))

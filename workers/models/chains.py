@@ -19,6 +19,8 @@ from services.domain.history import History, Observation
 from services.domain.suggester import Problem
 from services.domain.trial import TrialState
 
+from .generations import EVALUATED
+
 Energy: TypeAlias = tuple[int, float]
 """(0, value) where feasible, (1, violation) where not, (2, 0) where not known: what a chain goes down."""
 
@@ -90,7 +92,7 @@ class State:
 
     Attributes:
         since: outcomes are read up to here.
-        told: how many.
+        told: how many; failed and cancelled trials are none, for a late outcome may still take the place of a lost lease.
         at: number of the trial at which each chain stands, None for one that has no place yet.
         steps: tests of each chain.
         tests: of values and of violations so far.
@@ -168,8 +170,9 @@ class Chains:
         """Take in the outcomes that came since the last call."""
         for trial in history.finished_after(self.state.since):
             self.state.since = trial.told_seq
-            self.state.told += 1
-            self._take_in(history, trial)
+            if trial.state in EVALUATED:
+                self.state.told += 1
+                self._take_in(history, trial)
 
     def _take_in(self, history: History, trial: Observation) -> None:
         state = self.state

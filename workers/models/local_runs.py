@@ -111,6 +111,7 @@ class LocalRuns:
 
     def _forget(self) -> None:
         self._known, self._seq, self._next_number = _Known(), 0, 1
+        self._is_dry = False  # nothing that a new search would wish for is unknown
         self._runs: dict[int, _Run] = {}
 
     # -- what the trials say
@@ -126,7 +127,7 @@ class LocalRuns:
                 self._note(trial)
         for trial in changed:
             self._learn(history, trial)
-        self._seq, self._next_number = history.seq, history.next_number
+        self._seq, self._next_number, self._is_dry = history.seq, history.next_number, False
         # A run whose trials were never made is begun again, from what is known then.
         rounds = self._known.rounds
         self._runs = {c: r for c, r in self._runs.items() if c in rounds and rounds[c][0] == r.round}
@@ -187,11 +188,12 @@ class LocalRuns:
             run = self._runs[chain] = self._started(history, chain, number, start)
         self._send_known(run)
         for _ in range(MOST_EMPTY_ROUNDS):
-            if run.wish is not None:
+            if run.wish is not None or self._is_dry:
                 break
             number = run.round + 1
             run = self._runs[chain] = self._started(history, chain, number, self._best_start(chain, number))
             self._send_known(run)
+        self._is_dry = self._is_dry or run.wish is None
         return run
 
     def _best_start(self, chain: int, number: int) -> int | None:
@@ -267,13 +269,12 @@ class LocalRuns:
         return key not in given and key not in out and self._look_up(point) is None
 
     def _candidates(self, history: History) -> Iterator[Suggestion]:
-        chain = 0
-        while chain < self._most:
-            yield from self._wanted(history, chain, "step")
+        for chain in range(self._most):
+            if not self._is_dry or chain in self._known.rounds:
+                yield from self._wanted(history, chain, "step")
             if chain == min(max(self._known.rounds, default=0), self._most - 1):
                 for earlier in range(chain + 1):
                     yield from self._wanted(history, earlier, "ahead")
-            chain += 1
 
     def _wanted(self, history: History, chain: int, role: str) -> Iterator[Suggestion]:
         run = self._run(history, chain)

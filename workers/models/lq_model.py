@@ -8,6 +8,7 @@ data's own spread, so that it stays exact when everything has moved close togeth
 from __future__ import annotations
 
 import math
+import sys
 from dataclasses import dataclass
 from typing import Any, Literal, Self
 
@@ -68,8 +69,9 @@ class LqModel:
         order = np.argsort(y, kind="stable")[:used]
         x, y = x[order], y[order]
         # Halved, for two values may be further apart than any number.
-        level, unit = float(y[0]), 2 * float(y[-1] / 2 - y[0] / 2) or 1.0
-        y = (y / 2 - y[0] / 2) / (unit / 2)
+        level, half = float(y[0]), float(y[-1] / 2 - y[0] / 2) or 0.5
+        unit = min(2 * half, sys.float_info.max)
+        y = (y / 2 - y[0] / 2) / half
         centre = x[0]
         spread = np.sqrt(np.mean((x - centre) ** 2, axis=0))
         widest = spread.max() or 1.0
@@ -133,6 +135,7 @@ def kendall_tau(x: Array, y: Array) -> float:
     if len(x) < 2:
         return 0.0
     i, j = np.triu_indices(len(x), 1)
-    first, second = np.sign(x[i] - x[j]), np.sign(y[i] - y[j])
+    # Compared, for the difference of two finite numbers may be infinite.
+    first, second = ((v[i] > v[j]).astype(float) - (v[i] < v[j]) for v in (x, y))
     untied = math.sqrt(float(np.abs(first).sum()) * float(np.abs(second).sum()))
     return float((first * second).sum() / untied) if untied > 0 else 0.0

@@ -44,6 +44,7 @@ from services.domain.suggester import (
     Suggestion,
 )
 from services.domain.updates import Update
+from workers.models.cheap_trials import SWEPT, for_cheap_trials, is_swept
 
 VERSION = 1
 FEW_PARAMETERS = 100
@@ -57,16 +58,6 @@ CONTEST_FROM = 300
 CONTEST_EVERY = 50
 FEWEST_JUDGED = 20
 FIRST_OUTCOMES = 3
-
-CHEAP_FROM = 50
-UNLIMITED_FROM = 30
-FEWEST_CHEAP = 100
-MODEL_DIMENSIONS = 2
-MODEL_FIRST = 20
-LINEAR_FIRST = 5
-SWEEP_FROM = 100
-SWEEP_IN = 300
-SWEPT = "swept"
 
 
 class Auto:
@@ -87,16 +78,17 @@ class Auto:
     def suggest(self, history: History, count: int) -> list[Suggestion]:
         """Up to `count` points of the suggester that fits now."""
         name, why = choose(self._problem.spec, history)
-        found, is_swept = [], _is_swept(history)
+        found: list[Suggestion] = []
+        swept = is_swept(history)
         if name == "step":
             found = self._sweep(history, count, why)
             if len(found) == count:
                 return found
             is_out = any(t.suggester == "step" for t in history.pending)
-            is_swept = not found and not is_out
-            name, why = "cmaes", "the coordinates are done" if is_swept else "the trials of step are out"
+            swept = not found and not is_out
+            name, why = "cmaes", "the coordinates are done" if swept else "the trials of step are out"
         self._latest = name
-        mark = {SWEPT: True} if is_swept else {}
+        mark = {SWEPT: True} if swept else {}
         return found + [
             replace(s, suggester=name, reason=f"{s.reason} (auto: {why})", origin={**s.origin, **mark})
             for s in self._get(name).suggest(history, count - len(found))
@@ -175,7 +167,7 @@ def choose(spec: StudySpec, history: History) -> tuple[str, str]:
     if single and plain and not spec.constraints and d > MOST_CORRELATED:
         return "cmaes", f"{d} dimensions are many for a model of everything"
     if single and plain and 2 <= d <= FEW_PARAMETERS and free >= 2 and not spec.is_noisy and not spec.constraints:
-        cheap = _for_cheap_trials(spec, history, d, n)
+        cheap = for_cheap_trials(spec, history, d, n)
         if cheap is not None:
             return cheap
     if d > MOST_DIMENSIONS:
@@ -200,32 +192,6 @@ def _for_long_sequences(spec: StudySpec) -> tuple[str, str]:
         if _serves(name, spec):
             return name, why
     return "random", "sequences this long are drawn"
-
-
-def _for_cheap_trials(spec: StudySpec, history: History, d: int, n: int) -> tuple[str, str] | None:
-    """The method for numbers where trials are cheap; None where they seem dear."""
-    budget = spec.limits.max_trials
-    if budget is None and n < max(FEWEST_CHEAP, UNLIMITED_FROM * d):
-        return None
-    if budget is not None and budget < max(FEWEST_CHEAP, CHEAP_FROM * d):
-        return None
-    if d <= MODEL_DIMENSIONS and n < MODEL_FIRST * d:
-        return "gp", "in two dimensions a model of everything is the best start"
-    if d > MODEL_DIMENSIONS and n < LINEAR_FIRST * d:
-        return "cobyla", "linear models are the best start"
-    has_room = n >= SWEEP_FROM * d and (budget is None or budget >= SWEEP_IN * d)
-    if has_room and not spec.space.is_finite and not _is_swept(history):
-        return "step", "the coordinates may be independent of each other"
-    return "cmaes", "the budget is large" if budget is not None else f"{n} trials are told, and no limit is set"
-
-
-def _is_swept(history: History) -> bool:
-    """Whether `step` had its turn: its end is marked on every trial from there on, so that the newest one tells."""
-    for number in range(history.next_number - 1, 0, -1):
-        trial = history.get(number)
-        if trial is not None and trial.suggester != "user":
-            return bool(trial.origin.get(SWEPT))
-    return False
 
 
 def _for_texts(spec: StudySpec, history: History) -> tuple[str, str]:
@@ -276,6 +242,12 @@ def _contest(history: History) -> tuple[str, str]:
 
 def _refuse(spec: StudySpec, _: NoOptions) -> list[FieldError]:
     if spec.seed_vector is not None:
+        if len(spec.parameters) > 1:
+            return [
+                FieldError(
+                    "/parameters", "a vector with encoding seed stands alone; put other settings in other studies"
+                )
+            ]
         from .registry import get
 
         try:

@@ -62,7 +62,7 @@ class CboOptions(Document):
         default=False, description="Scatter everyone a little where a round moved or improved nothing."
     )
     polar: float | None = Field(
-        default=None, gt=0, le=100, description="Several minima: each particle listens to those about this near."
+        default=None, ge=1e-6, le=100, description="Several minima: each particle listens to those about this near."
     )
     batch: int | None = Field(
         default=None, ge=1, le=10_000, description="Particles drawn for each consensus; all if absent."
@@ -136,7 +136,7 @@ class Consensus(SteadyState):
         counts = np.isfinite(found)
         if not counts.any():
             return np.array(ranks(history, trials)) / max(1, len(trials))
-        middle = np.median(found[counts])
+        middle = 2 * np.median(found[counts] / 2)  # halves: the mean of the two in the middle is finite
         for i, trial in enumerate(trials):
             if trial.state is TrialState.PRUNED:
                 found[i] = max(found[i], middle)

@@ -183,10 +183,13 @@ class CrossEntropy:
         after = max(used, default=-1)
         keys: set[str] = set()
         found: list[Suggestion] = []
+        most = MOST_ROWS
         for number in range(history.next_number, history.next_number + count):
-            row, point = self._next(history, after + 1, keys, number)
+            row, point = self._next(history, range(after + 1, after + 1 + most), keys, number)
             if point is None:
                 break
+            if row < 0:
+                most = 0  # for the next one the same rows would be looked at, in vain
             after = max(after, row)
             keys.add(point_key(point))
             found.append(self._suggestion(point, row))
@@ -198,15 +201,15 @@ class CrossEntropy:
         reason = f"{self._options.mode}: generation {self._generation} of {self._size()}, deviation {width:.3g}"
         return Suggestion(parameters=point, reason=reason, origin={"generation": self._generation, "row": row})
 
-    def _next(self, history: History, start: int, keys: set[str], number: int) -> tuple[int, Point | None]:
-        """The first row that no trial has and that is allowed; where none comes, a point from outside (row -1)."""
+    def _next(self, history: History, rows: range, keys: set[str], number: int) -> tuple[int, Point | None]:
+        """The first of some rows that is allowed and, where it must be, new; where none is, a point from outside (row -1)."""
         space = self._problem.space
         must_differ = space.is_finite and not self._problem.spec.is_noisy
 
         def is_known(key: str) -> bool:
             return key in keys or history.has_point(key)
 
-        for row in range(start, start + MOST_ROWS):
+        for row in rows:
             point = self._codec.decode(self._row(row))
             if not space.broken(point) and not (must_differ and is_known(point_key(point))):
                 return row, point

@@ -48,5 +48,5 @@ SPEC = Spec(
     honours=Honours(types=ENUMERABLE | {"vector", "tokens", "permutation"}, examples=True),
     options=GaOptions,
     create=_create,
-    resources=Resources(timeout_seconds=60.0),
+    resources=Resources(timeout_seconds=300.0),  # 20 000 outcomes that are read at once, the largest population
 )

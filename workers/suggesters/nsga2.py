@@ -44,5 +44,5 @@ SPEC = Spec(
     honours=Honours(types=ENUMERABLE | {"vector", "tokens", "permutation"}, max_objectives=10, examples=True),
     options=Nsga2Options,
     create=_create,
-    resources=Resources(timeout_seconds=60.0),
+    resources=Resources(timeout_seconds=300.0),  # 20 000 outcomes that are read at once, the largest population
 )

@@ -128,7 +128,9 @@ class SeedVector(Parameter):
 
     def document(self, name: str | None = None) -> dict[str, Any]:
         """As the service reads it."""
-        return super().document(name) | {"encoding": "seed"}
+        shape = self.shape
+        plain = {k: list(v) for k, v in shape.items()} if isinstance(shape, Mapping) else list(shape)
+        return super().document(name) | {"encoding": "seed", "shape": plain}
 
 
 @dataclass(frozen=True)

@@ -207,7 +207,7 @@ class Study(StudyFields):
         """How a vector that travels as seeds moves on from a version of theta; see `asktell.replica`.
 
         Returns:
-            `{"updates": […], "latest": version}`; the log never changes.
+            `{"updates": […], "latest": version, "pending": bool}`; the log never changes; pending: one more may come in a moment.
 
         Raises:
             Invalid: the study has no such vector.

@@ -31,7 +31,7 @@ class CmaesOptions(Document):
         default=None, ge=4, le=10_000,
         description="Trials a generation; if absent 4 + 3 ln n, or as many as run at one time, twice that under noise.",
     )  # fmt: skip
-    sigma0: float = Field(default=0.3, gt=0, le=1, description="First step size, as a share of each range.")
+    sigma0: float = Field(default=0.3, ge=1e-6, le=1, description="First step size, as a share of each range.")
     restarts: Literal["bipop", "ipop", "none"] = Field(
         default="bipop",
         description="When a run is over: bipop alternates growing populations and short local runs; ipop only grows.",

@@ -8,9 +8,10 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from services.domain.history import Observation
+from services.domain.history import History, Observation
 from services.domain.trial import TrialState
-from workers.models.generations import EVALUATED, Key, ranked
+from workers.models.augmented_lagrangian import AugmentedLagrangian
+from workers.models.generations import EVALUATED, Key, ranked, standings
 
 Array = NDArray[np.float64]
 
@@ -44,6 +45,9 @@ class Open:
     def take(self, trial: Observation) -> bool:
         """An outcome came; whether it is one of its own that was evaluated."""
         own = is_own(trial) and trial.origin["generation"] == self.number
+        if own and trial.origin["row"] in self.lost:  # the late outcome of a lost lease
+            self.lost.discard(trial.origin["row"])
+            self.failed = [t for t in self.failed if t.number != trial.number]
         if trial.state in EVALUATED:
             (self.told if own else self.others).append(trial)
             return own
@@ -73,6 +77,17 @@ class Member:
     key: Key
     is_drawn: bool = True
     picks: Sequence[int | None] = ()
+
+
+def keys(history: History, trials: Sequence[Observation], penalty: AugmentedLagrangian | None) -> list[Key]:
+    """What trials are ranked by."""
+    found = standings(history, trials)
+    if penalty is None:
+        return found
+    return [
+        (0, penalty.value(history.values(t)[0], history.violations(t))) if t.state is TrialState.COMPLETED else key
+        for t, key in zip(trials, found, strict=True)
+    ]
 
 
 def chosen_foreign(

@@ -25,6 +25,7 @@ NEAR_DEFAULT = 2 / 3
 BEST_SHARE = 0.25
 FEWEST_BEST = 3
 SMALLEST_SIGMA = 1e-3
+KNOWN_TO_NARROW = 8
 
 
 @dataclass(frozen=True)
@@ -67,7 +68,7 @@ def first_start(
 
 
 def _from_known(options: CmaesOptions, cube: Cube, history: History, known: Sequence[Observation]) -> Start | None:
-    """At the best feasible point, as wide as the best quarter is spread around it."""
+    """At the best feasible point, as wide as the best quarter is spread around it, where enough are known to tell."""
     feasible = [
         t for t in known if t.state is TrialState.COMPLETED and max(history.violations(t), default=0.0) <= 0
     ]  # fmt: skip
@@ -78,6 +79,8 @@ def _from_known(options: CmaesOptions, cube: Cube, history: History, known: Sequ
     mean = cube.coordinates(best[0].parameters)
     if len(best) <= FEWEST_BEST:
         return Start(mean, NEAR_DEFAULT * options.sigma0)
+    if len(feasible) < KNOWN_TO_NARROW * cube.size:
+        return Start(mean, options.sigma0)  # a few steps of a local search lie close together wherever they are
     steps = (np.array([cube.coordinates(t.parameters) for t in best[1:]]) - mean) / cube.widths
     # Per coordinate: a row of step size s is about s * sqrt(n) away from the mean.
     sigma = 0.5 * float(np.median(np.sqrt(np.mean(steps**2, axis=1))))

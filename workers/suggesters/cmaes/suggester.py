@@ -15,11 +15,11 @@ from services.domain.space import Point, point_key
 from services.domain.suggester import Blob, Problem, Suggestion
 from services.domain.trial import TrialState
 from workers.models.augmented_lagrangian import AugmentedLagrangian
-from workers.models.generations import Key, standings
+from workers.models.generations import Key
 
 from .cube import Cube
 from .distribution import Distribution, in_box
-from .ledger import METHOD, Member, Open, chosen_foreign, is_own
+from .ledger import METHOD, Member, Open, chosen_foreign, is_own, keys
 from .restarts import Progress, Run, generations_of
 from .start import Start, first_start, usual_popsize
 from .surrogate import LARGEST, Surrogate
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 Array = NDArray[np.float64]
 
-VERSION = 2
+VERSION = 3
 MOST_ROWS = 1024
 FEW_REPEATS = 128
 
@@ -47,10 +47,14 @@ class CmaEs:
         self._problem, self._options, self._space = problem, options, problem.space
         self._cube = Cube(problem.space)
         self._popsize, self._most = usual_popsize(problem, options, self._cube.size)
-        self._run = Run(0, self._popsize, generations_of(self._cube.size, self._popsize))
         self._modelled = modelled
-        self._surrogate = Surrogate(self._cube.size, self._at) if modelled else None
-        penalises = options.constraints == "auglag" and bool(problem.spec.constraints)
+        self._forget()
+        self._blob = blob if blob is not None and blob.version == VERSION else None
+
+    def _forget(self) -> None:
+        self._run = Run(0, self._popsize, generations_of(self._cube.size, self._popsize))
+        self._surrogate = Surrogate(self._cube.size, self._at) if self._modelled else None
+        penalises = self._options.constraints == "auglag" and bool(self._problem.spec.constraints)
         self._penalty = AugmentedLagrangian(self._cube.size) if penalises else None
         self._open = Open(0)
         self._since = self._read = 0
@@ -60,7 +64,7 @@ class CmaEs:
         self._progress: Progress
         self._saved: tuple[dict[str, Any], dict[str, Array]] = ({}, {})  # the surrogate's state
         self._order: list[int] | None = None  # candidates, the most promising first
-        self._blob = blob if blob is not None and blob.version == VERSION else None
+        self._failed: set[int] = set()  # trials whose failing had a part in the closing of a generation
 
     @property
     def _distribution(self) -> Distribution:
@@ -121,6 +125,8 @@ class CmaEs:
         if self._blob is not None:
             self._restore(history, self._blob)
             self._blob = None
+        if self._failed and any(t.number in self._failed for t in history.finished_after(self._read)):
+            self._forget()  # the late outcome of a lost lease: that generation would have closed otherwise
         if self._open.number == 0:
             self._begin(history)
         for trial in history.finished_after(self._read):
@@ -143,11 +149,13 @@ class CmaEs:
         completed = [t for t in told if t.state is TrialState.COMPLETED]
         if self._penalty is not None:
             self._penalty.learn([history.values(t)[0] for t in completed], [history.violations(t) for t in completed])
+        if self._surrogate is not None or self._open.is_failing(self._run.popsize):
+            self._failed |= {t.number for t in self._open.failed}
         members = self._own(history, told)
         best = self._best_place(history, completed)
         self._progress.add([m.key for m in members], len(told))
         foreign = chosen_foreign(
-            [m.key for m in members], self._open.others, lambda trials: self._keys(history, trials),
+            [m.key for m in members], self._open.others, lambda trials: keys(history, trials, self._penalty),
             parents=self._distribution.adapter.parents, popsize=self._run.popsize,
         )  # fmt: skip
         members += [self._member(self._distribution.foreign(t), t, key, is_drawn=False) for t, key in foreign]
@@ -166,25 +174,13 @@ class CmaEs:
         trial = None if self._best is None else history.get(self._best[1])
         return None if trial is None else self._distribution.there(trial)
 
-    def _keys(self, history: History, trials: Sequence[Observation]) -> list[Key]:
-        """What trials are ranked by."""
-        found = standings(history, trials)
-        if self._penalty is None:
-            return found
-        return [
-            (0, self._penalty.value(history.values(t)[0], history.violations(t)))
-            if t.state is TrialState.COMPLETED
-            else key
-            for t, key in zip(trials, found, strict=True)
-        ]
-
     def _member(self, x: Array, trial: Observation, key: Key, *, is_drawn: bool) -> Member:
         return Member(x, key, is_drawn, self._cube.picks(trial.parameters) if self._cube.free else ())
 
     def _own(self, history: History, told: Sequence[Observation]) -> list[Member]:
         """What the open generation is updated with but for others' trials."""
         drawn, opened, popsize = self._distribution, self._open, self._run.popsize
-        ranked_by = list(zip(told, self._keys(history, told), strict=True))
+        ranked_by = list(zip(told, keys(history, told, self._penalty), strict=True))
         if opened.is_failing(popsize):
             ranked_by += [(t, (2, 0.0)) for t in opened.failed[: max(0, popsize - len(told))]]
         members = [
@@ -272,8 +268,8 @@ class CmaEs:
             return None
         document, arrays = self._drawn.save()
         document |= {
-            "since": self._since, "begun": self._begun, "best": self._best, "run": self._run.save(),
-            "progress": self._progress.save(), "surrogate": self._saved[0],
+            "since": self._since, "begun": self._begun, "best": self._best, "failed": sorted(self._failed),
+            "run": self._run.save(), "progress": self._progress.save(), "surrogate": self._saved[0],
             "penalty": None if self._penalty is None else self._penalty.save(),
         }  # fmt: skip
         return Blob(version=VERSION, document=document, arrays=arrays | self._saved[1])
@@ -286,7 +282,7 @@ class CmaEs:
         self._progress.load(saved["progress"])
         self._begun, self._since, self._read = saved["begun"], saved["since"], saved["since"]
         self._best = None if saved["best"] is None else (saved["best"][0], saved["best"][1])
-        self._open = Open(saved["generation"])
+        self._open, self._failed = Open(saved["generation"]), set(saved["failed"])
         if self._penalty is not None and saved["penalty"] is not None:
             self._penalty.load(saved["penalty"])
         if not saved["surrogate"]:

@@ -125,7 +125,8 @@ class Surrogate:
         assert self.model is not None
         predicted = self.model.predict(cube.settled(box.inside(np.array([m.x for m in members]))))
         told = [m.key[1] for m in members if m.key[0] == 0 and m.key[1] < LARGEST]
-        shifted = min(told, default=self.model.level) + (predicted - predicted.min()) * self.model.unit
+        with np.errstate(over="ignore"):
+            shifted = min(told, default=self.model.level) + (predicted - predicted.min()) * self.model.unit
         return [float(v) if math.isfinite(v) else LARGEST for v in shifted]
 
     # -- the state

@@ -530,12 +530,14 @@ class ListUpdatesRequest(_message.Message):
     def __init__(self, study: _Optional[str] = ..., limit: _Optional[int] = ..., **kwargs) -> None: ...
 
 class ListUpdatesResponse(_message.Message):
-    __slots__ = ("updates", "latest")
+    __slots__ = ("updates", "latest", "pending")
     UPDATES_FIELD_NUMBER: _ClassVar[int]
     LATEST_FIELD_NUMBER: _ClassVar[int]
+    PENDING_FIELD_NUMBER: _ClassVar[int]
     updates: _containers.RepeatedCompositeFieldContainer[Update]
     latest: int
-    def __init__(self, updates: _Optional[_Iterable[_Union[Update, _Mapping]]] = ..., latest: _Optional[int] = ...) -> None: ...
+    pending: bool
+    def __init__(self, updates: _Optional[_Iterable[_Union[Update, _Mapping]]] = ..., latest: _Optional[int] = ..., pending: _Optional[bool] = ...) -> None: ...
 
 class Update(_message.Message):
     __slots__ = ("theta_version", "rule", "lr", "beta1", "beta2", "epsilon", "weight_decay", "sigma", "rank", "noise", "seed", "norm", "generations", "pairs", "weights", "sums", "mask")
