@@ -6,6 +6,7 @@ import math
 from typing import Annotated, Any, Literal, Self
 
 import numpy as np
+import orjson
 from numpy.typing import NDArray
 from pydantic import (
     Discriminator,
@@ -350,8 +351,8 @@ class SeedVectorParameter(_Parameter):
 
     def accept(self, value: Any) -> dict[str, Any]:
         try:
-            return SeedValue.model_validate_json(canonical(value)).model_dump(mode="json")
-        except (ValidationError, ValueError) as error:
+            return SeedValue.model_validate_json(orjson.dumps(value)).model_dump(mode="json")
+        except (ValidationError, TypeError, ValueError) as error:
             what = error.errors()[0] if isinstance(error, ValidationError) else {"loc": (), "msg": str(error)}
             where = "".join(f"{part}: " for part in what["loc"])
             raise ValueError(f"{where}{what['msg']}") from None

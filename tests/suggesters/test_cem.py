@@ -245,13 +245,13 @@ def test_a_population_beyond_the_trials_of_the_study_leaves_room_for_a_second(
     limits: dict[str, int], size: int
 ) -> None:
     of = problem(2, options={"population": 1000}, limits=limits)
-    assert f" of {size}," in made(of).suggest(law.Study(of).history(), 1)[0].reason
+    assert f" {size} trials," in made(of).suggest(law.Study(of).history(), 1)[0].reason
 
 
 def test_the_usual_population_fits_workers_and_budget() -> None:
     for limits, size in (({}, 18), ({"max_running": 40}, 40), ({"max_running": 40, "max_trials": 100}, 10)):
         of = problem(4, limits=limits)
-        assert f" of {size}," in made(of).suggest(law.Study(of).history(), 1)[0].reason
+        assert f" {size} trials," in made(of).suggest(law.Study(of).history(), 1)[0].reason
 
 
 def test_generations_shrink_to_twice_the_elite_and_kept_elites_compete_again() -> None:
@@ -259,7 +259,7 @@ def test_generations_shrink_to_twice_the_elite_and_kept_elites_compete_again() -
     one, suggester = law.Study(of), made(of)
     sizes, best = [], {}
     for _ in range(6):
-        size = int(suggester.suggest(one.history(), 1)[0].reason.split(" of ")[1].split(",")[0])
+        size = int(suggester.suggest(one.history(), 1)[0].reason.split(", ")[1].split()[0])
         sizes.append(size)
         for n in fill(one, suggester, lambda k, row: sphere(list(row)), size):
             best[n] = one.trials[n].metrics["loss"]

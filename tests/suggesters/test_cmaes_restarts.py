@@ -24,7 +24,7 @@ from workers.suggesters.cmaes.restarts import Progress, Run, generations_of
 )
 def test_popsize_fits_the_study(fields: dict[str, Any], options: dict[str, Any], popsize: int) -> None:
     driven = Driven(floats(4), 1, options, **fields)
-    assert f" of {popsize}, " in driven.ask()[0].reason
+    assert f", {popsize} trials, " in driven.ask()[0].reason
 
 
 def test_bipop_alternates_as_its_paper_says() -> None:

@@ -196,7 +196,7 @@ def test_the_end_of_the_budget_wastes_nothing() -> None:
 def test_a_population_fits_the_budget_and_the_workers() -> None:
     def pairs(**limits: int) -> int:
         of = problem(limits=limits)
-        return int(one_reason(of).split()[3])
+        return int(one_reason(of).split()[2])
 
     def one_reason(of: Problem) -> str:
         return law.Study(of).ask(fresh(of), 1)[0].reason

@@ -112,7 +112,7 @@ class SeedSearch:
         self._catch_up(history)
         t = self._generation
         first = max((trial.origin["row"] for trial in history.generation(t)), default=-1) + 1
-        reason = f"generation {t} of {self._pairs} pairs"
+        reason = f"generation {t}, {self._pairs} pairs"
         ledger = {"generation": t, "since": self._since, "pairs": self._pairs}
         return [
             Suggestion(parameters={self._name: self._value(row)}, reason=reason, origin={**ledger, "row": row})

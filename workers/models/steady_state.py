@@ -214,7 +214,7 @@ class SteadyState(ABC):
     def reason(self, turn: int, row: int, remembered: Mapping[str, Any]) -> str:
         """Why the point, for people."""
         how = ", drawn at random" if "drawn" in remembered else ", the best once more" if "again" in remembered else ""
-        return f"round {turn}, row {row} of {len(self.live)}" + how
+        return f"round {turn}, row {row}, {len(self.live)} rows" + how
 
     def _turn(self, history: History) -> tuple[int, list[int]]:
         """The open round, and its rows that no trial has yet, last one first."""

@@ -198,7 +198,7 @@ class CrossEntropy:
     def _suggestion(self, point: Point, row: int) -> Suggestion:
         ordered = self._distribution.columns.ordered
         width = float(self._distribution.deviation[ordered].mean()) if ordered.any() else 0.0
-        reason = f"{self._options.mode}: generation {self._generation} of {self._size()}, deviation {width:.3g}"
+        reason = f"{self._options.mode}: generation {self._generation}, {self._size()} trials, deviation {width:.3g}"
         return Suggestion(parameters=point, reason=reason, origin={"generation": self._generation, "row": row})
 
     def _next(self, history: History, rows: range, keys: set[str], number: int) -> tuple[int, Point | None]:

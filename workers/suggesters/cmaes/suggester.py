@@ -221,7 +221,7 @@ class CmaEs:
         if self._surrogate is not None and self._surrogate.model is not None:
             receipt = {"model": self._surrogate.model.kind, "tau": round(self._surrogate.tau, 3)}
             by = f", chosen by a {self._surrogate.model.kind} model"
-        reason = f"generation {self._open.number} of {self._run.popsize}{by}, {self._distribution.describe()}"
+        reason = f"generation {self._open.number}, {self._run.popsize} trials{by}, {self._distribution.describe()}"
         return Suggestion(parameters=point, reason=reason, origin=origin, receipt=receipt)
 
     def _next(self, history: History, used: set[int], given: set[str], number: int) -> tuple[int, Point | None]:
