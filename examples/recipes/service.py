@@ -27,7 +27,7 @@ Evaluate = Callable[[Sequence[Mapping[str, Any]]], Sequence[Mapping[str, Any]]]
 def command(recipe: Recipe, description: str | None) -> None:
     """Run a recipe from the command line, against a service of its own unless `--url` names one."""
     parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--quick", action="store_true", help="a smaller case, in less than twenty seconds")
+    parser.add_argument("--quick", action="store_true", help="a smaller case, some twenty seconds on two free cores")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--url", help="a running asktell; one of its own if absent")
     given = parser.parse_args()
