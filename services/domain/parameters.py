@@ -5,95 +5,42 @@ from __future__ import annotations
 import math
 from typing import Annotated, Any, Literal, Self
 
-import numpy as np
-import orjson
-from numpy.typing import NDArray
-from pydantic import (
-    Discriminator,
-    Field,
-    SerializerFunctionWrapHandler,
-    Tag,
-    ValidationError,
-    field_validator,
-    model_serializer,
-    model_validator,
-)
+from pydantic import Discriminator, Field, Tag, ValidationError, field_validator, model_validator
 from pydantic_core import InitErrorDetails, PydanticCustomError
 
-from .document import LARGEST_EXACT_INTEGER, Document, LongText, Name, Scalar, canonical
-from .packed import pack, unpack
-from .seeds import SeedValue
+from .document import LARGEST_EXACT_INTEGER, LongText, Scalar, canonical
+from .parameter_base import (
+    GRID_TOLERANCE,
+    BaseParameter,
+    Choice,
+    ExactInteger,
+    Finite,
+    Scale,
+    are_distinct,
+    number_of,
+    same,
+)
+from .vector_parameters import SeedVectorParameter, VectorParameter
 
-Scale = Literal["linear", "log", "logit"]
-Finite = Annotated[float, Field(ge=-1e308, le=1e308)]
-ExactInteger = Annotated[int, Field(ge=-LARGEST_EXACT_INTEGER, le=LARGEST_EXACT_INTEGER)]
-Choice = Annotated[str, Field(max_length=10_000)] | bool | ExactInteger | Finite | None
-
-GRID_TOLERANCE = 1e-9
-
-
-def same(a: Scalar, b: Scalar) -> bool:
-    """Equality of JSON scalars: 1 and 1.0 are the same number, True and 1 are not the same thing."""
-    return isinstance(a, bool) == isinstance(b, bool) and a == b
-
-
-def _number(value: Any) -> float | int:
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
-        raise ValueError("must be a finite number")
-    return value
-
-
-def _distinct(values: tuple[Scalar, ...] | list[Scalar]) -> bool:
-    return len({(isinstance(v, bool), v) for v in values}) == len(values)
-
-
-class _Parameter(Document):
-    name: Name
-    when: dict[Name, Annotated[tuple[Choice, ...], Field(min_length=1)]] | None = Field(
-        default=None, description="Active only when every named parent has one of these values."
-    )
-
-    @model_validator(mode="after")
-    def _default_is_a_value(self) -> Self:
-        default = getattr(self, "default", None)
-        if default is not None:
-            try:
-                self.accept(default)
-            except ArithmeticError:
-                return self  # bounds or step make no sense, which their own check says next
-            except ValueError as error:
-                raise ValueError(f"default {error}") from None
-        return self
-
-    @model_serializer(mode="wrap")
-    def _without_the_unset(self, serialise: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        found: dict[str, Any] = serialise(self)
-        return {name: v for name, v in found.items() if v is not None or name in self.model_fields_set}
-
-    def accept(self, value: Any) -> Any:
-        """The value in its canonical form.
-
-        Raises:
-            ValueError: it is not a value of this parameter.
-        """
-        raise TypeError(f"{type(self).__name__} takes no value")  # every concrete parameter defines its own
-
-    def centre(self) -> Any:
-        """A value in the middle, where a point needs one and nothing better is known."""
-        raise TypeError(f"{type(self).__name__} has no centre")
-
-    @property
-    def kind(self) -> str:
-        """What suggesters say that they serve: the type, and `seed` for a vector that travels as a seed."""
-        return str(getattr(self, "type", ""))
-
-    @property
-    def size(self) -> int | None:
-        """How many values there are, None where they cannot be counted."""
-        return None
+__all__ = [
+    "BoolParameter",
+    "CategoricalParameter",
+    "ExactInteger",
+    "Finite",
+    "FloatParameter",
+    "IntParameter",
+    "OrdinalParameter",
+    "Parameter",
+    "PermutationParameter",
+    "SeedVectorParameter",
+    "TextParameter",
+    "TokensParameter",
+    "VectorParameter",
+    "same",
+]
 
 
-class FloatParameter(_Parameter):
+class FloatParameter(BaseParameter):
     """A real number between `min` and `max`; with `step`, the grid min, min + step, …"""
 
     type: Literal["float"]
@@ -133,7 +80,7 @@ class FloatParameter(_Parameter):
         return self.min if self.step is None else min(self.min + index * self.step, self.max)
 
     def accept(self, value: Any) -> float:
-        number = float(_number(value))
+        number = float(number_of(value))
         if not self.min <= number <= self.max:
             raise ValueError(f"{number:g} is outside [{self.min:g}, {self.max:g}]")
         if self.step is None:
@@ -152,7 +99,7 @@ class FloatParameter(_Parameter):
         return self.min / 2 + self.max / 2
 
 
-class IntParameter(_Parameter):
+class IntParameter(BaseParameter):
     """A whole number between `min` and `max`, both included; with `step`, every step-th from `min`."""
 
     type: Literal["int"]
@@ -181,7 +128,7 @@ class IntParameter(_Parameter):
         return self.min + index * self.step
 
     def accept(self, value: Any) -> int:
-        number = _number(value)
+        number = number_of(value)
         if number != int(number):
             raise ValueError(f"{number:g} is not a whole number")
         whole = int(number)
@@ -195,7 +142,7 @@ class IntParameter(_Parameter):
         return self.level((self.size - 1) // 2)
 
 
-class BoolParameter(_Parameter):
+class BoolParameter(BaseParameter):
     """True or false."""
 
     type: Literal["bool"]
@@ -218,13 +165,13 @@ class BoolParameter(_Parameter):
         return False
 
 
-class _Choices(_Parameter):
+class _Choices(BaseParameter):
     choices: Annotated[tuple[Choice, ...], Field(min_length=1, max_length=10_000)]
 
     @field_validator("choices")
     @classmethod
     def _no_twins(cls, choices: tuple[Choice, ...]) -> tuple[Choice, ...]:
-        if not _distinct(choices):
+        if not are_distinct(choices):
             raise ValueError("choices must differ from each other")
         return choices
 
@@ -256,109 +203,7 @@ class OrdinalParameter(_Choices):
     default: Choice = None
 
 
-LARGEST_FLOAT32 = float(np.finfo(np.float32).max)
-Dimension = Annotated[int, Field(ge=1, le=2**53 - 1)]
-TensorShape = Annotated[tuple[Dimension, ...], Field(min_length=1, max_length=16)]
-
-
-class VectorParameter(_Parameter):
-    """`length` real numbers, each between `min` and `max`: one array; `shape` says what tensor it is, in C order.
-
-    With encoding float32 or float64 its values travel, and are kept, as bytes (`services.domain.packed`).
-    """
-
-    type: Literal["vector"]
-    length: Annotated[int, Field(ge=1, le=1_000_000)]
-    min: Finite
-    max: Finite
-    default: tuple[Finite, ...] | None = None
-    shape: TensorShape | None = None
-    encoding: Literal["list", "float32", "float64"] = "list"
-
-    @model_validator(mode="after")
-    def _bounds(self) -> Self:
-        if self.min > self.max:
-            raise ValueError(f"min {self.min:g} is above max {self.max:g}")
-        if self.shape is not None and math.prod(self.shape) != self.length:
-            raise ValueError(f"shape {list(self.shape)} has {math.prod(self.shape)} items, not {self.length}")
-        if self.encoding == "float32":
-            if max(abs(self.min), abs(self.max)) > LARGEST_FLOAT32:
-                raise ValueError(f"encoding float32 holds numbers up to {LARGEST_FLOAT32:g}")
-            if self.min < self.max and np.float32(self.min) == np.float32(self.max):
-                raise ValueError(f"encoding float32 has one number from {self.min!r} to {self.max!r}")
-        return self
-
-    @property
-    def size(self) -> int | None:
-        return 1 if self.min == self.max else None
-
-    def accept(self, value: Any) -> Any:
-        packed = self.encoding != "list" and isinstance(value, dict)
-        if not packed and not isinstance(value, (list, tuple)):
-            raise ValueError(f"must be an array of {self.length} numbers")
-        numbers = unpack(value, self.encoding) if packed else np.array([float(_number(item)) for item in value])
-        if len(numbers) != self.length:
-            raise ValueError(f"must be an array of {self.length} numbers, has {len(numbers)}")
-        low, high = self._rounded(np.array([self.min, self.max]))
-        numbers = self._rounded(numbers)
-        outside = np.flatnonzero(~((low <= numbers) & (numbers <= high)))
-        if len(outside):
-            number = float(numbers[outside[0]])
-            raise ValueError(f"item {outside[0]}: {number:g} is outside [{self.min:g}, {self.max:g}]")
-        return self.written(numbers)
-
-    def _rounded(self, numbers: NDArray[np.float64]) -> NDArray[np.float64]:
-        with np.errstate(over="ignore"):  # what is too large becomes infinite, which is outside
-            return numbers.astype(np.float32).astype(np.float64) if self.encoding == "float32" else numbers
-
-    def numbers(self, value: Any) -> NDArray[np.float64]:
-        """(length,) numbers of a canonical value, or of an array."""
-        return unpack(value, self.encoding) if isinstance(value, dict) else np.asarray(value, dtype=np.float64)
-
-    def written(self, numbers: NDArray[np.float64]) -> Any:
-        """(length,) numbers as a canonical value."""
-        if self.encoding != "list":
-            return pack(numbers, self.encoding)
-        return [float(number) for number in numbers]
-
-    def centre(self) -> list[float]:
-        return [self.min / 2 + self.max / 2] * self.length
-
-
-class SeedVectorParameter(_Parameter):
-    """Real numbers that stay with the client, as many as it likes: trials carry the seed of what to add to them.
-
-    `shape` is that of the client's tensors by name (the noise contract numbers them in the order of their names), or of the only one.
-    """
-
-    type: Literal["vector"]
-    encoding: Literal["seed"]
-    shape: Annotated[
-        Annotated[TensorShape, Tag("tensor shape")]
-        | Annotated[dict[Name, TensorShape], Field(min_length=1, max_length=10_000), Tag("tensor shapes")],
-        Discriminator(lambda shape: "tensor shapes" if isinstance(shape, dict) else "tensor shape"),
-    ]
-
-    @property
-    def kind(self) -> str:
-        return "seed"
-
-    @property
-    def count(self) -> int:
-        """How many numbers there are."""
-        shapes = self.shape.values() if isinstance(self.shape, dict) else [self.shape]
-        return sum(math.prod(shape) for shape in shapes)
-
-    def accept(self, value: Any) -> dict[str, Any]:
-        try:
-            return SeedValue.model_validate_json(orjson.dumps(value)).model_dump(mode="json")
-        except (ValidationError, TypeError, ValueError) as error:
-            what = error.errors()[0] if isinstance(error, ValidationError) else {"loc": (), "msg": str(error)}
-            where = "".join(f"{part}: " for part in what["loc"])
-            raise ValueError(f"{where}{what['msg']}") from None
-
-
-class TokensParameter(_Parameter):
+class TokensParameter(BaseParameter):
     """A sequence of tokens of `vocabulary`, `min_length` to `max_length` long; a token may come twice."""
 
     type: Literal["tokens"]
@@ -371,7 +216,7 @@ class TokensParameter(_Parameter):
     def _lengths(self) -> Self:
         if self.min_length > self.max_length:
             raise ValueError("min_length is above max_length")
-        if not _distinct(self.vocabulary):
+        if not are_distinct(self.vocabulary):
             raise ValueError("vocabulary must not name a token twice")
         return self
 
@@ -397,7 +242,7 @@ class TokensParameter(_Parameter):
         return [self.vocabulary[0]] * self.min_length
 
 
-class PermutationParameter(_Parameter):
+class PermutationParameter(BaseParameter):
     """An order of `items`: each exactly once."""
 
     type: Literal["permutation"]
@@ -407,7 +252,7 @@ class PermutationParameter(_Parameter):
     @field_validator("items")
     @classmethod
     def _no_twins(cls, items: tuple[Choice, ...]) -> tuple[Choice, ...]:
-        if not _distinct(items):
+        if not are_distinct(items):
             raise ValueError("items must differ from each other")
         return items
 
@@ -431,7 +276,7 @@ class PermutationParameter(_Parameter):
         return list(self.items)
 
 
-class TextParameter(_Parameter):
+class TextParameter(BaseParameter):
     """A text, such as a prompt: `initial` texts to start from, `placeholders` it must keep."""
 
     type: Literal["text"]
