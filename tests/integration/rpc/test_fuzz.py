@@ -42,6 +42,8 @@ DEEPEST = 6
 def scalar(field: FieldDescriptor) -> st.SearchStrategy[Any]:
     if field.enum_type is not None:
         return st.integers(0, 9)
+    if field.type == FieldDescriptor.TYPE_BYTES:
+        return st.binary(max_size=12)
     return {
         FieldDescriptor.CPPTYPE_STRING: TEXTS,
         FieldDescriptor.CPPTYPE_INT32: NUMBERS,
