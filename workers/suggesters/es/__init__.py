@@ -30,7 +30,7 @@ class MaskOptions(Document):
 
     kind: Literal["random", "magnitude", "snr"] = Field(
         default="magnitude",
-        description="What is kept: a random part, what moved most, or (rule snes) what moved most for its deviation.",
+        description="What is kept: a random part, the largest |theta|, or (rule snes) the largest |theta| for their deviation.",
     )
     keep: float = Field(default=0.8, gt=0, lt=1, description="Share of what is left that each round keeps.")
     rounds: int = Field(default=10, ge=1, le=1000)
