@@ -242,12 +242,10 @@ def _contest(history: History) -> tuple[str, str]:
 
 def _refuse(spec: StudySpec, _: NoOptions) -> list[FieldError]:
     if spec.seed_vector is not None:
-        if len(spec.parameters) > 1:
-            return [
-                FieldError(
-                    "/parameters", "a vector with encoding seed stands alone; put other settings in other studies"
-                )
-            ]
+        from workers.models.seed_search import stands_alone
+
+        if problems := stands_alone(spec):
+            return problems
         from .registry import get
 
         try:

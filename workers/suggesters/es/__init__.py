@@ -89,17 +89,10 @@ def usual_pairs(spec: StudySpec, least: int) -> int:
     return wanted if most is None else max(1, min(wanted, most // (2 * GENERATIONS)))
 
 
-def refuse_more_than_seeds(spec: StudySpec) -> list[FieldError]:
-    """Why a study of seeds cannot be served."""
-    if len(spec.parameters) > 1:
-        return [
-            FieldError("/parameters", "a vector with encoding seed stands alone; put other settings in other studies")
-        ]
-    return []
-
-
 def _refuse(spec: StudySpec, _: EsOptions) -> list[FieldError]:
-    return refuse_more_than_seeds(spec)
+    from workers.models.seed_search import stands_alone
+
+    return stands_alone(spec)
 
 
 def _create(problem: Problem, options: EsOptions, blob: Blob | None) -> Suggester:

@@ -13,7 +13,7 @@ from pydantic import Field, ValidationError
 from services.domain.document import Document, invalid_from
 from services.domain.errors import FieldError
 from services.domain.study import StudySpec
-from workers.models.seed_search import Plan, Shaping
+from workers.models.seed_search import Plan, Shaping, stands_alone
 
 from .options import ZoOptions
 
@@ -35,9 +35,7 @@ class RuleOptions(Document):
 
 def refuse(spec: StudySpec, options: ZoOptions) -> list[FieldError]:
     """What speaks against a study of seeds."""
-    found = []
-    if len(spec.parameters) > 1:
-        found.append(FieldError("/parameters", "a vector with encoding seed stands alone"))
+    found = stands_alone(spec)
     if len(spec.objectives) > 1:
         found.append(FieldError("/objectives", "a vector with encoding seed has one objective"))
     for name in sorted(options.model_fields_set - USED):
