@@ -28,6 +28,14 @@ Array = NDArray[np.float64]
 Move = tuple[Array, Mapping[str, Any]]
 TRIES = 20
 COLLAPSED = 1e-9
+ROUNDS_IN_BUDGET = 10
+
+
+def usual_rows(problem: Problem, most: int) -> int:
+    """Rows of a population where nobody says: by dimension, 20 to `most`, and few enough for some rounds of the budget."""
+    usual = min(max(10 + 2 * Places(problem.space).size, 20), most)
+    budget = problem.spec.limits.max_trials
+    return usual if budget is None else min(usual, max(8, budget // ROUNDS_IN_BUDGET))
 
 
 class SteadyState(ABC):

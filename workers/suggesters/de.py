@@ -22,13 +22,13 @@ from services.domain.suggester import ENUMERABLE, Blob, Honours, Problem, Resour
 from services.domain.trial import TrialState
 from workers.models.generations import ranks
 from workers.models.positions import Places
-from workers.models.steady_state import Move, SteadyState
+from workers.models.steady_state import Move, SteadyState, usual_rows
 
 Array = NDArray[np.float64]
 MEMORY = 6
 SPREAD = 0.1
 FEWEST = 4
-ROUNDS_IN_BUDGET = 10
+MOST_ROWS = 100
 
 
 class DeOptions(Document):
@@ -61,7 +61,7 @@ class DifferentialEvolution(SteadyState):
         self._next = 0
         self._successes: list[tuple[float, float, float | None]] = []  # F, CR, gain
         self._archive: list[int] = []
-        super().__init__(problem, _size(problem, options), blob)
+        super().__init__(problem, options.popsize or usual_rows(problem, MOST_ROWS), blob)
 
     def move(self, history: History, row: int, rng: np.random.Generator) -> Move | None:
         """A mutant of the row's member crossed with it."""
@@ -188,14 +188,6 @@ def _adapted(
         return scale, None
     total = float((weights * crossovers).sum())
     return scale, float((weights * crossovers**2).sum() / total) if total > 0 else None
-
-
-def _size(problem: Problem, options: DeOptions) -> int:
-    if options.popsize is not None:
-        return options.popsize
-    usual = min(max(10 + 2 * Places(problem.space).size, 20), 100)
-    budget = problem.spec.limits.max_trials
-    return usual if budget is None else min(usual, max(8, budget // ROUNDS_IN_BUDGET))
 
 
 def _refuse(spec: StudySpec, _: DeOptions) -> list[FieldError]:

@@ -19,10 +19,10 @@ from services.domain.history import History
 from services.domain.study import StudySpec
 from services.domain.suggester import ENUMERABLE, Blob, Honours, Problem, Resources, Spec, Suggester
 from workers.models.positions import Places, reflected
-from workers.models.steady_state import Move, SteadyState
+from workers.models.steady_state import Move, SteadyState, usual_rows
 
 Array = NDArray[np.float64]
-ROUNDS_IN_BUDGET = 10
+MOST_ROWS = 40
 
 
 class PsoOptions(Document):
@@ -43,7 +43,7 @@ class ParticleSwarm(SteadyState):
 
     def __init__(self, problem: Problem, options: PsoOptions, blob: Blob | None) -> None:
         self._options = options
-        super().__init__(problem, _size(problem, options), blob)
+        super().__init__(problem, options.popsize or usual_rows(problem, MOST_ROWS), blob)
 
     def move(self, history: History, row: int, rng: np.random.Generator) -> Move | None:
         """Where the row's particle flies; a particle without an outcome, or at rest, is drawn."""
@@ -96,14 +96,6 @@ def turned(x: Array, parent: Array, bounced: Mapping[str, Any]) -> Array:
     found[low] = x[low] + parent[low]  # flew to -x
     found[high] = parent[high] + x[high] - 2.0  # flew to 2 - x
     return np.asarray(found)
-
-
-def _size(problem: Problem, options: PsoOptions) -> int:
-    if options.popsize is not None:
-        return options.popsize
-    usual = min(max(10 + 2 * Places(problem.space).size, 20), 40)
-    budget = problem.spec.limits.max_trials
-    return usual if budget is None else min(usual, max(8, budget // ROUNDS_IN_BUDGET))
 
 
 def _refuse(spec: StudySpec, _: PsoOptions) -> list[FieldError]:
