@@ -109,10 +109,12 @@ class Studies:
         now = self._transactions.now()
 
         def run(connection: Connection) -> Reply[Study]:
+            # The name before the key: who sees the study of a creation that raced this one then sees its answer as well.
+            taken = store.find_id(connection, caller.project, spec.name) is not None
             replay = recorded(connection, caller.project, idem, Study, now)
             if replay is not None:
                 return replay
-            if store.find_id(connection, caller.project, spec.name) is not None:
+            if taken:
                 raise Conflict(f"the name {spec.name!r} is taken by another study")
             work = self._insert(connection, caller, spec, pooled=not suggester.inline, now=now)
             answer = work.study.study(work.progress)
