@@ -14,6 +14,7 @@ from typing import Any, Literal, Self
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.linalg import lstsq
 
 Array = NDArray[np.float64]
 Kind = Literal["linear", "diagonal", "full"]
@@ -79,7 +80,10 @@ class LqModel:
         scale = np.where(spread > 0, spread, widest) if used > n + 1 else np.full(n, widest)
         heaviness = np.linspace(HEAVIEST, 1.0, used)
         features = _features((x - centre) / scale, kind)
-        weights = np.linalg.lstsq(features * heaviness[:, None], y * heaviness, rcond=1e-15)[0]
+        # By complete orthogonal factorisation: the least-norm solution as by singular values, in a third of the time.
+        weights = lstsq(
+            features * heaviness[:, None], y * heaviness, cond=1e-15, lapack_driver="gelsy", check_finite=False
+        )[0]
         return cls(kind, np.asarray(centre), np.asarray(scale, dtype=np.float64), np.asarray(weights), level, unit)
 
     def predict(self, x: Array) -> Array:
@@ -121,13 +125,16 @@ class LqModel:
 
 def _features(x: Array, kind: Kind) -> Array:
     """(m, coefficients): 1, the coordinates, their squares, their products."""
-    parts = [np.ones((len(x), 1)), x]
+    n = x.shape[1]
+    rows = np.empty((coefficients(kind, n), len(x)))
+    rows[0] = 1.0
+    rows[1 : n + 1] = x.T
     if kind != "linear":
-        parts.append(x**2)
+        np.square(rows[1 : n + 1], out=rows[n + 1 : 2 * n + 1])
     if kind == "full":
-        first, second = np.triu_indices(x.shape[1], 1)
-        parts.append(x[:, first] * x[:, second])
-    return np.concatenate(parts, axis=1)
+        first, second = np.triu_indices(n, 1)
+        np.multiply(rows[1 + first], rows[1 + second], out=rows[2 * n + 1 :])
+    return rows.T
 
 
 def kendall_tau(x: Array, y: Array) -> float:
