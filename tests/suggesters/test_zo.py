@@ -20,7 +20,7 @@ COMBINATIONS: list[dict[str, Any]] = [
     {},
     {"rule": "spsa"},
     {"estimator": "orth2", "directions": 3, "rule": "cautious(adam)"},
-    {"estimator": "coord", "directions": 4, "rule": "lbfgs"},
+    {"estimator": "coord", "directions": 3, "rule": "lbfgs"},
     {"estimator": "forward", "directions": 2, "rule": "dog"},
     {"estimator": "one-point", "rule": "momentum", "lr": 0.001},
     {"estimator": "es-rank", "directions": 3},
@@ -145,6 +145,20 @@ def test_where_nothing_can_be_evaluated_it_returns_to_where_something_could() ->
         run.tell(trial.number, -trial.parameters["x"])
     assert run.steps == 3
     assert run.suggester._steps._learner.damping == pytest.approx(2**-0.75)
+
+
+@pytest.mark.parametrize("options", [{}, {"rule": "adam"}, {"rule": "schedule-free"}, {"scheme": "conservative"}])
+def test_where_nothing_could_ever_be_evaluated_it_starts_elsewhere(options: dict[str, Any]) -> None:
+    for seed in range(3):
+        run = Run(problem(floats("x", "y"), seed=seed, fields={"limits": {"max_trials": 400}}, **options))
+        while len(run.one.trials) < 400:
+            for trial in run.ask():
+                p = trial.parameters
+                is_open = p["x"] <= 0.2
+                value = (p["x"] - 0.1) ** 2 + (p["y"] - 0.2) ** 2
+                run.tell(trial.number, value, TrialState.COMPLETED if is_open else INFEASIBLE)
+        found = run.recommended
+        assert (found["x"] - 0.1) ** 2 + (found["y"] - 0.2) ** 2 < 0.01, seed
 
 
 def test_a_pruned_probe_is_never_better_than_the_middle() -> None:
@@ -366,7 +380,13 @@ def test_a_vector_of_a_thousand_numbers_is_served_in_batches() -> None:
         (vector(3), {"rule": "sophia-zo"}, {}, "rule"),
         (vector(3), {"rule": "sophia-zo", "estimator": "spsa"}, {}, "rule"),
         (vector(3), {"rule": "asgo"}, {}, "rule"),
-        (vector(3), {"rule": "adam", "rule_options": {"beta9": 1}}, {}, "rule"),
+        (vector(3), {"rule": "adam", "rule_options": {"beta9": 1}}, {}, "rule_options/beta9"),
+        (vector(3), {"rule": "adam", "rule_options": {"beta1": 2}}, {}, "rule_options/beta1"),
+        (vector(3), {"rule": "sgdr(adam)", "rule_options": {"restart_period": 0}}, {}, "rule_options/restart_period"),
+        (vector(3), {"rule": "adam", "rule_options": {"lr": -1}}, {}, "rule_options/lr"),
+        (vector(3), {"rule": "torch:Adam", "rule_options": {"momentum": 1}}, {}, "rule_options/momentum"),
+        (vector(3), {"rule": "torch:AdamW", "rule_options": {"betas": [2, 0.9]}}, {}, "rule_options/betas"),
+        (vector(3), {"rule": "torch:Ranger21"}, {}, "rule_options"),
         (vector(3), {"rule": "spsa", "rule_options": {"beta1": 1}}, {}, "rule_options"),
         (vector(3), {"rule": "adam", "scheme": "frank-wolfe"}, {}, "rule"),
         (vector(3), {"rule": "adam", "estimator": "residual"}, {}, "rule"),

@@ -385,3 +385,33 @@ def test_a_fixed_point_is_found_from_residuals_alone() -> None:
     run.one.trials[second.number] = replace(second, residual=(0.0,) * 5)
     run.tell(second.number, 0.0)
     assert run.steps == 60  # a residual of another length is none
+
+
+@pytest.mark.parametrize("scale", [30.0, 1e5])
+def test_a_residual_that_is_too_steep_for_lr_shortens_it(scale: float) -> None:
+    rng = np.random.default_rng(0)
+    m = rng.normal(size=(6, 6))
+    m, aim = scale * (np.eye(6) + 0.3 * m @ m.T / 6), rng.uniform(-1, 1, 6)
+    run = Run(problem(vector(6), 1, None, estimator="residual", evaluate=0))
+    residual = np.zeros(6)
+    for _ in range(120):
+        trial = run.ask()[0]
+        residual = m @ w(trial) - scale * aim
+        run.one.trials[trial.number] = replace(trial, residual=tuple(float(v) for v in residual))
+        run.tell(trial.number, float(residual @ residual))
+    assert np.linalg.norm(residual) < 1e-9 * scale
+    scheme: Any = run.suggester._steps.scheme
+    assert scheme.lr < 2 / np.linalg.eigvalsh(m)[-1]
+
+
+def test_a_noisy_residual_leaves_lr_as_it_is() -> None:
+    rng, aim = np.random.default_rng(0), np.ones(6)
+    run = Run(problem(vector(6), 1, None, estimator="residual", evaluate=0))
+    for _ in range(200):
+        trial = run.ask()[0]
+        residual = w(trial) - aim + 0.1 * rng.normal(size=6)
+        run.one.trials[trial.number] = replace(trial, residual=tuple(float(v) for v in residual))
+        run.tell(trial.number, float(residual @ residual))
+    scheme: Any = run.suggester._steps.scheme
+    assert scheme.lr == 0.1
+    assert np.linalg.norm(np.array(run.recommended["w"]) - aim) < 0.2

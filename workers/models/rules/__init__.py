@@ -11,7 +11,7 @@ Options are flat: each layer takes those that it knows, and what nobody knows is
 from __future__ import annotations
 
 from .catalogue import make, names, schema
-from .rule import Array, Rule
+from .rule import Array, BadOptions, Rule
 from .torch_classes import NotInstalled
 
-__all__ = ["Array", "NotInstalled", "Rule", "make", "names", "schema"]
+__all__ = ["Array", "BadOptions", "NotInstalled", "Rule", "make", "names", "schema"]

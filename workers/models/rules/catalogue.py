@@ -11,7 +11,7 @@ from pydantic import ValidationError
 from services.domain.document import Document
 
 from . import adaptive, averaging, curvature, descent, parameter_free, scaled, torch_classes, wrappers
-from .rule import Rule, Shape, Wrapper
+from .rule import BadOptions, Rule, Shape, Wrapper
 
 RULES: dict[str, type[Rule]] = {
     "sgd": descent.Plain,
@@ -79,9 +79,9 @@ def make(name: str, size: int, options: Mapping[str, Any] | None = None, shape: 
         shape: (a, b) with a·b = n where the parameter is a matrix.
 
     Raises:
-        ValueError: no such rule, one that a gradient estimate cannot serve, or options that it does not know or cannot take.
+        ValueError: no such rule, or one that a gradient estimate cannot serve; BadOptions: it does not know or cannot take these.
     """
-    rest = dict(options or {})
+    rest, asked = dict(options or {}), name.strip()
     if rest.get("clip") == 0:
         del rest["clip"]
         name = name.removeprefix("clipped(").removesuffix(")") if name.startswith("clipped(") else name
@@ -91,8 +91,14 @@ def make(name: str, size: int, options: Mapping[str, Any] | None = None, shape: 
         raise ValueError(f"a rule needs a size of at least 1 that agrees with its shape: {size}, {shape}")
     rule = _made(name.strip(), size, rest, shape)
     if rest:
-        raise ValueError(f"rule {name!r} has no option {', '.join(sorted(rest))}")
+        known = ", ".join(sorted(_known(rule)))
+        unknown = [(key, f"{asked} has no option {key}; it has {known}") for key in sorted(rest)]
+        raise BadOptions(f"rule {asked!r}", unknown)
     return rule
+
+
+def _known(rule: Rule) -> set[str]:
+    return set(type(rule.options).model_fields) | (_known(rule.inner) if isinstance(rule, Wrapper) else set())
 
 
 def _made(name: str, size: int, rest: dict[str, Any], shape: Shape | None) -> Rule:
@@ -124,5 +130,5 @@ def _options(kind: type[Rule], rest: dict[str, Any], name: str) -> Document:
     try:
         return kind.Options.model_validate(mine)
     except ValidationError as error:
-        first = error.errors()[0]
-        raise ValueError(f"rule {name!r}, option {'.'.join(map(str, first['loc']))}: {first['msg']}") from None
+        found = [(str(item["loc"][0]), f"{item['msg']} ({name})") for item in error.errors()]
+        raise BadOptions(f"rule {name!r}", found) from None

@@ -214,6 +214,7 @@ class Lbfgs(Rule):
         "limited-memory BFGS without line search; only for nearly exact gradients (`coord`, or `orth2` with q = n)"
     )
     source = "Liu, Nocedal 1989"
+    wants = frozenset({"exact"})
     SCALARS = ("k",)
     ARRAYS = ("moves", "changes", "last_x", "last_g")
 

@@ -8,7 +8,7 @@ of the projected iterates, one call later.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, ClassVar
 
 import numpy as np
@@ -28,6 +28,19 @@ NotNegative = Annotated[float, Field(ge=0)]
 Share = Annotated[float, Field(ge=0, lt=1)]
 
 
+class BadOptions(ValueError):
+    """A rule does not take its options.
+
+    Attributes:
+        errors: (option, what is wrong with it) each; an option of "" stands for all of them together.
+    """
+
+    def __init__(self, name: str, errors: Sequence[tuple[str, str]]) -> None:
+        self.errors = tuple(errors)
+        told = "; ".join(f"option {option}: {message}" if option else message for option, message in self.errors)
+        super().__init__(f"{name}: {told}")
+
+
 class Rule(ABC):
     """Turns gradient estimates into iterates.
 
@@ -39,7 +52,8 @@ class Rule(ABC):
     Attributes:
         gradients_per_step: calls of `step` (each with a gradient taken at `probe_at`) that make one full step.
         wants: what it uses beside the gradient: "value" (`f` in each step), "hessian" (`extras["hessian"]`, the diagonal),
-            "target" (a value that the objective cannot fall below, its option), "matrix" (it cannot be made without `shape`).
+            "target" (a value that the objective cannot fall below, its option), "matrix" (it cannot be made without `shape`),
+            "exact" (gradients without directional noise).
         factor: what schedules multiply the learning rate by.
     """
 

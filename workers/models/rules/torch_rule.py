@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import random
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -14,7 +14,7 @@ import torch
 
 from services.domain.document import Document
 
-from .rule import NO_EXTRAS, Array, Rule, Saved, Shape
+from .rule import NO_EXTRAS, Array, BadOptions, Rule, Saved, Shape
 from .torch_classes import MATRIX, MUON, VALUE, check
 from .torch_state import frozen, thawed
 
@@ -55,7 +55,7 @@ class TorchRule(Rule):
         shape: of the matrix, or None for a vector.
 
     Raises:
-        ValueError: a class that cannot be served, with the reason, or keywords that it does not take.
+        ValueError: a class that cannot be served, with the reason; BadOptions: keywords that it does not take.
     """
 
     summary = "a class of pytorch_optimizer"
@@ -174,7 +174,8 @@ def _constructed(name: str, kind: Any, parameter: torch.nn.Parameter, keywords: 
     known = (set(parameters) | (FOR_MANY if is_open else set())) - NOT_OPTIONS
     unknown = sorted(set(keywords) - known)
     if unknown:
-        raise ValueError(f"torch:{name} has no option {', '.join(unknown)}")
+        has = ", ".join(sorted(known))
+        raise BadOptions(f"torch:{name}", [(key, f"there is no option {key}; there are {has}") for key in unknown])
     given = {key: tuple(value) if isinstance(value, list) else value for key, value in keywords.items()}
     if "foreach" in parameters:
         given["foreach"] = False
@@ -183,8 +184,24 @@ def _constructed(name: str, kind: Any, parameter: torch.nn.Parameter, keywords: 
     from pytorch_optimizer.base.exception import NegativeLRError, NegativeStepError
 
     params: list[Any] = [{"params": [parameter], "use_muon": True}] if name in MUON else [parameter]
-    try:
+
+    def made(without: str = "") -> Any:
         with seeded(0):
-            return kind(params, **GIVEN.get(name, {}), **given)
-    except (TypeError, ValueError, NegativeLRError, NegativeStepError) as error:
-        raise ValueError(f"torch:{name}: {error}") from None
+            return kind(params, **GIVEN.get(name, {}), **{key: given[key] for key in given if key != without})
+
+    errors = (TypeError, ValueError, NegativeLRError, NegativeStepError)
+    try:
+        return made()
+    except errors as error:
+        raise BadOptions(f"torch:{name}", [(_culprit(keywords, made, errors), str(error))]) from None
+
+
+def _culprit(keywords: Mapping[str, Any], made: Callable[[str], Any], errors: tuple[type[Exception], ...]) -> str:
+    """The keyword without which an object is made; its class does not say which one it means."""
+    for key in keywords:
+        try:
+            made(key)
+        except errors:
+            continue
+        return key
+    return ""

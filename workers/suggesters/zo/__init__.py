@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from services.domain.suggester import NUMERIC, SEED, Blob, Honours, Problem, Resources, Spec, Suggester
 
-from .options import ZoOptions, refuse
+from .options import ZoOptions
+from .refusals import refuse
 
 
 def _create(problem: Problem, options: ZoOptions, blob: Blob | None) -> Suggester:

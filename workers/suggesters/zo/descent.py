@@ -19,7 +19,7 @@ from .settings import Settings
 from .steps import Steps
 
 Array = NDArray[np.float64]
-VERSION = 1
+VERSION = 2
 RECOMMENDED, LAST = -2, -3
 OUTSIDE = -1
 MOST_ROWS = 512
@@ -89,7 +89,7 @@ class Descent:
             if row in used or (group is not None and group in lost):
                 continue  # a half that failed for good leaves the other one of no use
             point, label = self._row(row)
-            what = f"probe {label}{' for variance reduction' if label.endswith('*') else ''}"
+            what = f"probe {label}{f' for {self._settings.beside}' if label.endswith('*') else ''}"
             if point is None or (must_differ and self._is_known_direction(history, used, keys, row)):
                 continue
             return self._suggestion(point, row, what, label)

@@ -82,12 +82,20 @@ def lead_value(probes: Probes, values: Rows) -> Array:
     return np.asarray(np.mean([v for row, v in values.items() if probes.place(row).direction is None], axis=0))
 
 
-def mean_value(probes: Probes, values: Rows, indices: Sequence[int]) -> Array:
-    """(m,) the value at or around the base point."""
-    if probes.lead:
+def mean_value(probes: Probes, values: Rows, indices: Sequence[int], base: int = 0) -> Array:
+    """(m,) the value at or around a base point."""
+    if probes.lead and base == 0:
         return lead_value(probes, values)
-    rows = [probes.row(i, 0, side) for i in indices for side in range(len(probes.signs))]
+    rows = [probes.row(i, base, side) for i in indices for side in range(len(probes.signs))]
     return np.asarray(np.mean([values[row] for row in rows], axis=0))
+
+
+def of_linear(probes: Probes, indices: Sequence[int], slope: Array) -> Array:
+    """(n,) what these directions make of a linear function with (n,) slope."""
+    directions = [_direction(probes, i) for i in indices]
+    found = np.array([[d.offset @ slope] for d in directions])
+    weights = np.array([d.weight for d in directions])
+    return np.asarray(Slopes(found, weights, np.ones(len(indices))).gradient()[0])
 
 
 def hessian(estimator: Estimator, probes: Probes, values: Rows, indices: Sequence[int]) -> Array:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -15,11 +15,13 @@ from workers.models.estimators import estimates
 
 from . import gradient
 from .gradient import Slopes
+from .options import PROXY
 from .outcomes import LARGEST, Told, Values, values_of
 from .prices import Prices
 from .probes import Probes
 from .reduction import Reduction
 from .settings import Settings
+from .two_losses import TwoLosses
 
 Array = NDArray[np.float64]
 LEAST_DAMPING = 1 / 64
@@ -27,7 +29,21 @@ NOISE_EVERY = 50
 LATE_SHARE = 0.9
 RECOVERY = 2**0.25
 MEMORY = 0.9
-Learnt = tuple[Array, float, dict[str, Array]]
+
+
+@dataclass(frozen=True)
+class Learnt:
+    """What a closed step teaches.
+
+    Attributes:
+        g: (n,) gradient; f: value; extras: what rules may want.
+        further: gradients and values at the points ahead.
+    """
+
+    g: Array
+    f: float
+    extras: dict[str, Array]
+    further: list[tuple[Array, float]]
 
 
 class Learner:
@@ -47,20 +63,33 @@ class Learner:
         augmented = options.constraint_method == "augmented"
         self.prices = Prices(bounds, self._objectives, options.penalty, augmented) if bounds else None
         kind = options.variance_reduction
-        self.reduction = None if kind == "none" else Reduction(kind, settings.size, settings.directions)
+        size, directions, period = settings.size, settings.directions, options.period
+        self.reduction = None if kind == "none" else Reduction(kind, size, directions, period)
+        is_orthogonal = settings.name in ("orth2", "coord")
+        share = min(1.0, directions / size) if is_orthogonal else directions / (directions + size)
+        of_both = options.scheme == "two-losses"
+        self.two = TwoLosses(size, directions, period, options.reach, share) if of_both else None
         self.slopes = np.empty((0, self._objectives))
         self.lengths = np.zeros(self._objectives)  # of each objective's gradients, running means
         self.previous: Array | None = None
         self.damping, self.radius = 1.0, settings.first_radius()
         self.noise = 0.0
 
+    def beside(self, here: Array) -> tuple[list[Array], frozenset[int]]:
+        """Points that the next gradient is taken at beside `here`, (n,) each, and which of all are evaluated on the proxy."""
+        if self.two is not None:
+            return ([here], frozenset({1})) if self.two.looks_at_both else ([], frozenset({0}))
+        if self.reduction is not None and self.reduction.is_recursive:
+            return [self.reduction.before], frozenset()
+        return [], frozenset()
+
     def learn(self, history: History, probes: Probes, told: Told, late: Slopes | None) -> Learnt | None:
-        """(n,) gradient, value and extras of a closed step; None where no trial of it could be evaluated.
+        """What a closed step teaches; None where no trial of it could be evaluated.
 
         Args:
             late: of directions of earlier steps that were completed since the last closing.
         """
-        values = values_of(history, told.rows, self._usual)
+        values = self._values(history, probes, told)
         blocked = [i for i in told.directions if self._is_blocked(probes, values, i)]
         self.damping = max(LEAST_DAMPING, self.damping / 2) if blocked else min(1.0, self.damping * RECOVERY)
         if len(values.infeasible) == len(told.rows):
@@ -76,10 +105,16 @@ class Learner:
             extras["hessian"] = gradient.hessian(self._settings.estimator, probes, priced, told.directions)
         self._measure(probes, priced, told, found)
         g = self._one(found.gradient())
+        further = [self._there(probes, priced, told.directions, base) for base in range(1, len(probes.bases))]
         if self.reduction is not None:
-            g = self.reduction.estimate(probes.bases[0], g, self._there(probes, priced, told.directions))
+            g = self.reduction.estimate(probes.bases[0], g, further[0][0] if further else None)
+        elif self.two is not None and further:
+            seen = gradient.of_linear(probes, told.directions, self.two.correction)
+            g = self.two.look(probes.bases[0], g, further[0][0], seen)
+        elif self.two is not None:
+            g = self.two.inner(probes.bases[0], g)
         self.previous = f
-        return g, float(f[0]), extras
+        return Learnt(g, float(f[0]), extras, further)
 
     def late(
         self, history: History, probes: Probes, trials: Sequence[Observation], indices: Sequence[int], age: int
@@ -107,12 +142,18 @@ class Learner:
             return found  # bounded already; or axes whose slopes may differ by any factor
         return Slopes(estimates.winsorised(found.slopes, before), found.weights, found.shares)
 
-    def _there(self, probes: Probes, priced: dict[int, Array], indices: Sequence[int]) -> Array | None:
-        """(n,) the gradient at the point of the step before, along the same directions."""
-        if len(probes.bases) < 2:
-            return None
-        found = gradient.slopes(self._settings.estimator, probes, priced, indices, base=1).gradient()
-        return np.asarray(found[0])
+    def _there(
+        self, probes: Probes, priced: dict[int, Array], indices: Sequence[int], base: int
+    ) -> tuple[Array, float]:
+        """(n,) the gradient at another point, along the same directions, and the value around it."""
+        found = gradient.slopes(self._settings.estimator, probes, priced, indices, base=base).gradient()
+        return np.asarray(found[0]), float(gradient.mean_value(probes, priced, indices, base)[0])
+
+    def _values(self, history: History, probes: Probes, told: Told) -> Values:
+        cheap = {r: t for r, t in told.rows.items() if probes.place(r).base in probes.cheap} if probes.cheap else {}
+        full = {r: t for r, t in told.rows.items() if r not in cheap}
+        found = values_of(history, full, self._usual)
+        return found.joined(values_of(history, cheap, self._usual, PROXY)) if cheap else found
 
     def _one(self, gradients: Array) -> Array:
         """(n,) one direction of ascent from one gradient for each objective, each in units of its own usual length."""
@@ -167,6 +208,10 @@ class Learner:
 
     # -- the state
 
+    @property
+    def _parts(self) -> list[tuple[str, Prices | Reduction | TwoLosses | None]]:
+        return [("prices", self.prices), ("reduction", self.reduction), ("two", self.two)]
+
     def save(self) -> tuple[dict[str, Any], dict[str, Array]]:
         """The state."""
         scalars: dict[str, Any] = {
@@ -174,7 +219,7 @@ class Learner:
             "previous": None if self.previous is None else self.previous.tolist(),
         }  # fmt: skip
         arrays = {"slopes": self.slopes, "lengths": self.lengths}
-        for name, part in (("prices", self.prices), ("reduction", self.reduction)):
+        for name, part in self._parts:
             if part is not None:
                 scalars[name], more = part.save()
                 arrays |= {f"{name}/{key}": a for key, a in more.items()}
@@ -185,7 +230,7 @@ class Learner:
         self.damping, self.radius, self.noise = scalars["damping"], scalars["radius"], scalars["noise"]
         self.previous = None if scalars["previous"] is None else np.array(scalars["previous"])
         self.slopes, self.lengths = arrays["slopes"], arrays["lengths"]
-        for name, part in (("prices", self.prices), ("reduction", self.reduction)):
+        for name, part in self._parts:
             if part is not None:
                 mine = {key.removeprefix(f"{name}/"): a for key, a in arrays.items() if key.startswith(f"{name}/")}
                 part.load(scalars[name], mine)

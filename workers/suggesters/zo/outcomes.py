@@ -92,13 +92,24 @@ class Values:
     violations: dict[int, Array]
     infeasible: frozenset[int]
 
+    def joined(self, other: Values) -> Values:
+        """Both, of different rows."""
+        return Values(
+            self.objectives | other.objectives, self.violations | other.violations, self.infeasible | other.infeasible
+        )
 
-def values_of(history: History, rows: Mapping[int, Observation], usual: Array) -> Values:
+
+def values_of(history: History, rows: Mapping[int, Observation], usual: Array, metric: str | None = None) -> Values:
     """Read a step's trials; a pruned one counts as its last value, but never as better than the middle of the completed ones.
 
     Args:
         usual: (m,) difference of a pair, by which an infeasible trial is at least worse than the worst.
+        metric: stands for the one objective, in its direction; told of pruned trials too.
     """
+    if metric is not None:
+        done = {r: _value(history, t, metric) for r, t in rows.items() if metric in t.metrics}
+        infeasible = frozenset(rows) - done.keys()
+        return Values(done | dict.fromkeys(infeasible, _beyond(list(done.values()), usual)), {}, infeasible)
     done = {r: _values(history, t) for r, t in rows.items() if t.state is TrialState.COMPLETED}
     names = [o.metric for o in history.spec.objectives]
     stopped = {
@@ -122,6 +133,11 @@ def values_of(history: History, rows: Mapping[int, Observation], usual: Array) -
 
 def _values(history: History, trial: Observation) -> Array:
     return np.clip(np.array(history.values(trial)), -LARGEST, LARGEST)
+
+
+def _value(history: History, trial: Observation, metric: str) -> Array:
+    sign = 1.0 if history.spec.objectives[0].goal == "minimize" else -1.0
+    return np.clip(np.array([sign * trial.metrics[metric]]), -LARGEST, LARGEST)
 
 
 def _beyond(known: list[Array], usual: Array) -> Array:

@@ -50,7 +50,7 @@ class Place:
 
     @property
     def label(self) -> str:
-        """As shown to people, such as `+3`; `-3*` at the point of the step before."""
+        """As shown to people, such as `+3`; `-3*` at the second point that gradients are taken at."""
         if self.direction is None:
             return "0"
         return f"{'' if self.sign == 0 else '+' if self.sign > 0 else '-'}{self.direction}{'*' * self.base}"
@@ -63,7 +63,9 @@ class Probes:
         step: its number; block: directions wanted.
         lead: whether the base point itself is probed too.
         radius: smoothing radius of a continuous coordinate, in cube units.
-        bases: points that gradients are taken at: the present one, and the one before where differences of gradients are wanted.
+        bases: points that gradients are taken at: the present one, and others where differences of gradients or steps ahead are
+            wanted.
+        cheap: which of them are evaluated on the proxy.
         basis: (n, k) for guided directions.
     """
 
@@ -78,9 +80,10 @@ class Probes:
         lead: bool,
         radius: float,
         bases: Sequence[Array],
+        cheap: frozenset[int] = frozenset(),
         basis: Array | None = None,
     ) -> None:
-        self.step, self.block, self.lead = step, block, lead
+        self.step, self.block, self.lead, self.cheap = step, block, lead, cheap
         self._coordinates, self._estimator = coordinates, estimator
         self._directions = Directions(estimator.family, coordinates.size, step, block, draws, basis)
         self._is_axis = estimator.family == "coordinate"

@@ -36,27 +36,39 @@ class Rows:
             return None, ""
         direction = None if place.direction is None else probes.direction(place.direction)
         unit = None if direction is None else direction.unit
-        return self._coordinates.point(x, self._carried(probes.step, place, unit)), place.label
+        return self._coordinates.point(
+            x, self._carried(probes.step, place, unit, place.base in probes.cheap)
+        ), place.label
 
     def plain(self, x: Array, step: int) -> Point:
         """The point at (n,) coordinates, beside the probes."""
-        return self._coordinates.point(x, self._carried(step, Place(None), None))
+        return self._coordinates.point(x, self._carried(step, Place(None), None, is_cheap=False))
 
-    def _carried(self, step: int, place: Place, unit: Array | None) -> dict[str, Any]:
-        """Common random numbers, and the direction itself."""
+    def _carried(self, step: int, place: Place, unit: Array | None, is_cheap: bool) -> dict[str, Any]:
+        """Common random numbers or the fold, which of two losses, and the direction itself."""
         found: dict[str, Any] = {}
+        options = self._settings.options
         if self._settings.crn is not None:
-            name, low, width, count = self._settings.crn
             is_shared = place.direction is None or self._settings.estimator.lead
-            purpose = f"zo common {0 if is_shared else place.direction}"
-            found[name] = low + width * int(self._problem.generator(step, purpose).integers(count))
-        tangent = self._settings.options.tangent
+            found[self._settings.crn[0]] = self._common(step, 0 if is_shared else place.direction or 0)
+        if options.fidelity is not None:
+            found[options.fidelity] = "proxy" if is_cheap else "full"
+        tangent = options.tangent
         if tangent is not None:
             size = self._coordinates.size
             parameter = self._problem.space.by_name[tangent]
             assert isinstance(parameter, VectorParameter)
             found[tangent] = parameter.written(np.zeros(size) if unit is None else unit / np.sqrt(size))
         return found
+
+    def _common(self, step: int, direction: int) -> int:
+        """Value of the parameter for common random numbers; of folds, each meets as many directions as there are coordinates."""
+        assert self._settings.crn is not None
+        _, low, width, count = self._settings.crn
+        if self._settings.options.variance_reduction != "svrg":
+            return low + width * int(self._problem.generator(step, f"zo common {direction}").integers(count))
+        cycle, place = divmod(direction // self._settings.size, count)
+        return low + width * int(self._problem.generator(step, f"zo folds {cycle}").permutation(count)[place])
 
 
 class Known:

@@ -13,7 +13,8 @@ from pydantic import Field, ValidationError
 from services.domain.document import Document, invalid_from
 from services.domain.errors import FieldError
 from services.domain.study import StudySpec
-from workers.models.seed_search import Plan, Shaping, stands_alone
+from workers.models.seed_search import Plan, Shaping
+from workers.models.seed_spaces import KEPT, idle_betas, stands_alone, too_long
 
 from .options import ZoOptions
 
@@ -35,7 +36,7 @@ class RuleOptions(Document):
 
 def refuse(spec: StudySpec, options: ZoOptions) -> list[FieldError]:
     """What speaks against a study of seeds."""
-    found = stands_alone(spec)
+    found = stands_alone(spec) or too_long(spec, options.noise, options.rank)
     if len(spec.objectives) > 1:
         found.append(FieldError("/objectives", "a vector with encoding seed has one objective"))
     for name in sorted(options.model_fields_set - USED):
@@ -50,7 +51,10 @@ def refuse(spec: StudySpec, options: ZoOptions) -> list[FieldError]:
     try:
         RuleOptions.model_validate(options.rule_options)
     except ValidationError as error:
-        found += invalid_from(error, "/suggester/options/rule_options").errors
+        found += invalid_from(error, options.rule_options, "/suggester/options/rule_options").errors
+    for rule in KEPT:
+        if rule == (options.rule or "sgd"):
+            found += idle_betas(rule, options.rule_options, "/suggester/options/rule_options")
     return found
 
 

@@ -14,6 +14,7 @@ from services.domain.parameters import IntParameter
 from services.domain.study import StudySpec
 from workers.models import rules
 from workers.models.estimators import ESTIMATORS, Estimator
+from workers.models.estimators.directions import LARGEST_BLOCK
 
 from .coordinates import moved_columns, vector_parameter
 from .options import MOST_NUMBERS, WITHOUT_RULE, ZoOptions
@@ -27,8 +28,10 @@ SMOOTH_RADIUS = 0.1
 PILOT = 5
 USUAL_STEPS = 1000.0
 FIRST_MOVE = 0.1
-REDUCED_LR = 0.005
+REDUCED_LR, REDUCED_RADIUS = 0.005, 0.01
+SVRG_LR = 0.1
 STEPS_AT_LEAST = 4
+EXACT = "estimator coord or orth2, with as many directions as coordinates"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,7 +61,7 @@ class Settings:
         """The choices for a study."""
         size = len(moved_columns(Codec(spec.space), options.held))
         name = options.estimator or _estimator(spec, options, size)
-        per = len(ESTIMATORS[name].signs) * (1 if options.variance_reduction == "none" else 2)
+        per = len(ESTIMATORS[name].signs) * (options.ahead if options.variance_reduction == "none" else 2)
         directions = _directions(spec, options, size, per, name)
         most = spec.limits.max_trials
         crn = spec.space.by_name.get(options.crn or "")
@@ -70,7 +73,9 @@ class Settings:
             rule=_rule(spec, options, name),
             directions=directions,
             radius=options.radius,
-            steps=USUAL_STEPS if most is None else max(1.0, most / _trials_a_step(options, per * directions)),
+            steps=USUAL_STEPS
+            if most is None
+            else max(1.0, options.ahead * most / _trials_a_step(options, per * directions)),
             crn=(crn.name, crn.min, crn.step, crn.size) if isinstance(crn, IntParameter) else None,
         )
 
@@ -95,6 +100,8 @@ class Settings:
             return self.radius
         if self.options.scheme == "smooth-acceleration":
             return SMOOTH_RADIUS
+        if self.options.variance_reduction in ("spider", "sarah"):
+            return REDUCED_RADIUS
         return NOISY_RADIUS if self.is_noisy or self.rule == "spsa" else EXACT_RADIUS
 
     def made_rule(self) -> rules.Rule:
@@ -108,7 +115,8 @@ class Settings:
         if self.options.lr is not None:
             chosen.setdefault("lr", self.options.lr)
         elif self.options.rule is None and self.options.variance_reduction != "none":
-            chosen.setdefault("lr", REDUCED_LR)
+            is_svrg = self.options.variance_reduction == "svrg"
+            chosen.setdefault("lr", SVRG_LR / math.sqrt(self.size) if is_svrg else REDUCED_LR)
         if self.rule.startswith("cosine(") and self.options.rule is None:
             chosen.setdefault("total_steps", self.steps)
         return rules.make(self.rule, self.size, chosen, self._shape())
@@ -126,12 +134,43 @@ class Settings:
             rule = self.made_rule()
         except rules.NotInstalled:  # an API server without torch: its workers have it
             return []
+        except rules.BadOptions as error:
+            return [FieldError(self._place(option), message) for option, message in error.errors]
         except ValueError as error:
             return [FieldError("/suggester/options/rule", str(error))]
-        if "hessian" in rule.wants and self.name not in ("gauss2", "coord"):
+        wants = rule.wants
+        if "hessian" in wants and self.name not in ("gauss2", "coord"):
             message = f"{self.rule} wants second differences: use estimator gauss2 or coord, not {self.name}"
-            return [FieldError("/suggester/options/rule", message)]
-        return []
+        elif "hessian" in wants and (self.options.ahead > 1 or self.options.scheme == "two-losses"):
+            message = f"{self.rule} wants second differences, which are taken at one point and of one loss only"
+        elif wants & {"value", "target"} and self.options.scheme == "two-losses":
+            message = f"{self.rule} wants values of one loss, and most steps of two-losses see the proxy only"
+        elif wants & {"value", "target"} and self.options.ahead > 1:
+            message = f"{self.rule} wants values, and ahead predicts gradients only"
+        elif "exact" in wants and not self.is_exact:
+            message = f"{self.rule} wants exact gradients: {EXACT}"
+        else:
+            return []
+        return [FieldError("/suggester/options/rule", message)]
+
+    @property
+    def beside(self) -> str:
+        """What points are probed for beside the iterate."""
+        if self.options.scheme == "two-losses":
+            return "the proxy"
+        return "steps ahead" if self.options.ahead > 1 else "variance reduction"
+
+    @property
+    def is_exact(self) -> bool:
+        """Whether a step sees the gradient itself, up to curvature: as many orthogonal directions as coordinates."""
+        is_whole = self.directions % self.size == 0
+        return is_whole and (self.name == "coord" or (self.name == "orth2" and self.size <= LARGEST_BLOCK))
+
+    def _place(self, option: str) -> str:
+        if option == "lr" and "lr" not in self.options.rule_options:
+            return "/suggester/options/lr"
+        name = option.replace("~", "~0").replace("/", "~1")
+        return f"/suggester/options/rule_options/{name}" if option else "/suggester/options/rule_options"
 
     def scheme(self, x: Array, projected: Projection) -> Scheme:
         """The scheme at its start."""
@@ -183,11 +222,13 @@ def _trials_a_step(options: ZoOptions, probes: int) -> float:
 def _estimator(spec: StudySpec, options: ZoOptions, size: int) -> str:
     if options.scheme == "frank-wolfe":
         return "gauss2"
-    if options.scheme == "smooth-acceleration" or options.variance_reduction != "none":
+    if options.scheme == "smooth-acceleration" or options.variance_reduction in ("spider", "sarah", "storm"):
         return "sphere2"
     codec = Codec(spec.space)
     if any(codec.coordinates[j].levels is not None for j in moved_columns(codec, options.held)):
         return "coord"  # a jump between levels would drown what other coordinates say in the same difference
+    if options.variance_reduction == "svrg":
+        return "orth2" if size <= LARGEST_BLOCK else "coord"  # a look at every fold is to be exact
     if options.rule == "spsa" or (spec.is_noisy and options.rule is None):
         return "spsa"
     many = (options.directions or -(-(spec.limits.max_running or 1) // 2)) >= 4
@@ -215,6 +256,8 @@ def _directions(spec: StudySpec, options: ZoOptions, size: int, per: int, name: 
         wanted = -(-(spec.limits.max_running or 1) // per)
         if options.variance_reduction in ("spider", "sarah"):
             wanted = max(8, size // 4, wanted)
+        if options.variance_reduction == "svrg":
+            wanted = size * (spec.space.by_name[options.crn or ""].size or 1)
         if options.scheme == "frank-wolfe" and name == "coord":
             wanted = size
     wanted = min(wanted, max(1, MOST_NUMBERS // size))

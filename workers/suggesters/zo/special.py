@@ -146,11 +146,32 @@ class Accelerated(Scheme):
 
 
 class FixedPoint(Scheme):
-    """x ← x - lr·(F(x) - y) with a residual that the client tells (FlowOpt, Ronai et al. 2025). `g` is the residual in cube units."""
+    """x ← x - lr·(F(x) - y) with a residual that the client tells (FlowOpt, Ronai et al. 2025). `g` is the residual in cube units.
+
+    The iteration contracts only below 2·⟨ΔF, Δx⟩/‖ΔF‖². So once a residual is more than three times as long as those before on
+    average, lr becomes half of that at the last two points, and is halved where F does not even point the way.
+    """
+
+    SCALARS = ("lr", "usual", "count")
+    ARRAYS = ("last_x", "last_g")
+    GROWTH = 3.0
 
     def __init__(self, x: Array, projected: Projection, lr: float) -> None:
         super().__init__(x, projected)
-        self._lr = lr
+        self.lr = lr
+        self.usual, self.count = 0.0, 0  # mean length of the residuals since lr was set, and how many they are
+        self.last_x, self.last_g = x.copy(), np.zeros(len(x))
 
     def move(self, g: Array, f: float, step: int, damping: float, extras: Mapping[str, Array]) -> None:
-        self.x = self._projected(self.x - damping * self._lr * g, self.x)
+        length = float(np.linalg.norm(g))
+        if self.count and length > self.GROWTH * self.usual:
+            self.lr, self.count = min(self.lr, self._bound(g)), 0
+        self.count += 1
+        self.usual += (length - self.usual) / self.count
+        self.last_x, self.last_g = self.x, g
+        self.x = self._projected(self.x - damping * self.lr * g, self.x)
+
+    def _bound(self, g: Array) -> float:
+        changed, moved = g - self.last_g, self.x - self.last_x
+        agreed, square = float(changed @ moved), float(changed @ changed)
+        return agreed / square if agreed > 0 and square > 0 else self.lr / 2

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -15,18 +14,19 @@ from services.domain.trial import TrialState
 from workers.models.estimators.directions import guiding_basis
 
 from . import outcomes
+from .ahead import Ahead, Place
 from .coordinates import Coordinates, vector_parameter
 from .gradient import Slopes
-from .learner import Learner
-from .options import JVP
+from .late import Latecomers, own, under
+from .learner import Learner, Learnt
+from .options import JVP, PROXY
 from .outcomes import Told, closed, evaluated
 from .probes import Probes
 from .rows import Known, Rows
-from .schemes import Conservative
+from .schemes import Conservative, Scheme
 from .settings import PILOT, STEPS_AT_LEAST, Settings
 
 Array = NDArray[np.float64]
-REMEMBERED = 3
 GUIDES = 5
 MOST_IDLE = 30
 
@@ -45,14 +45,15 @@ class Steps:
         self.scheme = settings.scheme(coordinates.start(), coordinates.projected)
         self._learner = Learner(settings)
         self._feasible = self.scheme.x
-        self._earlier: list[dict[str, Any]] = []  # steps whose late outcomes may still count
-        self._places: list[Array] = []
+        self._late = Latecomers(coordinates.size, self._again)
         self._moves = np.empty((0, coordinates.size))
         self.wanted = self._directions()
         self._open: Probes | None = None
         self.rows = Rows(problem, settings, coordinates)
         self._known = Known() if problem.space.is_finite and not problem.spec.is_noisy else None
         self._idle = 0  # steps in a row that needed no trial
+        self._ahead = Ahead(coordinates.size, settings.options.ahead)
+        self._ahead_open: list[Place] = []
 
     # -- the open step
 
@@ -71,17 +72,26 @@ class Steps:
         """Of the open step."""
         if self._open is None:
             here = self.scheme.probe_at(self.step, self._problem.generator)
-            reduction = self._learner.reduction
-            before = [reduction.before] if reduction is not None and reduction.is_recursive else []
+            beside, cheap = self._learner.beside(here)
+            self._ahead_open = self._ahead.places(self._copy, self.step, self._problem.generator)
+            bases = [here, *beside, *(place.at for place in self._ahead_open)]
             lead = self._settings.estimator.lead or self.scheme.wants_hessian()
-            self._open = self._probes(self.step, self.wanted, self.radius, [here, *before], lead)
+            self._open = self._probes(self.step, self.wanted, self.radius, bases, lead, cheap)
         return self._open
 
-    def _probes(self, step: int, block: int, radius: float, bases: list[Array], lead: bool) -> Probes:
+    def _copy(self) -> Scheme:
+        """The scheme where it stands, to try steps with."""
+        found = self._settings.scheme(self.scheme.x, self._coordinates.projected)
+        found.load(*self.scheme.save())
+        return found
+
+    def _probes(
+        self, step: int, block: int, radius: float, bases: list[Array], lead: bool, cheap: frozenset[int] = frozenset()
+    ) -> Probes:
         is_guided = self._settings.estimator.family == "guided"
         return Probes(
             self._coordinates, self._settings.estimator, self._problem.generator, step=step, block=block, lead=lead,
-            radius=radius, bases=bases, basis=guiding_basis(self._moves) if is_guided else None,
+            radius=radius, bases=bases, cheap=cheap, basis=guiding_basis(self._moves) if is_guided else None,
         )  # fmt: skip
 
     def _directions(self) -> int:
@@ -98,7 +108,7 @@ class Steps:
 
     def trials(self, history: History) -> list[Observation]:
         """Trials of the open generation, by number; those of another suggester that the study had before are none."""
-        return _own(history, self.generation)
+        return own(history, self.generation)
 
     def catch_up(self, history: History) -> None:
         """Close every step that is full."""
@@ -139,6 +149,8 @@ class Steps:
         if slope == "residual":
             return done and trial.residual is not None and len(trial.residual) == self._coordinates.size
         place = self.probes.place(trial.origin["row"])
+        if done and place.base in self.probes.cheap and PROXY not in trial.metrics:
+            return False
         return place.direction is None or self.probes.direction(place.direction) is not None
 
     def _take(self, history: History, told: Told, seq: int) -> None:
@@ -147,14 +159,36 @@ class Steps:
             g, f = self._reported(history, told)
             self.scheme.move(g, f, self.step, 1.0, {"slope": np.array(np.abs(g).mean())})
         else:
-            learnt = self._learner.learn(history, probes, told, self._late(history, seq))
+            late = self._late.slopes(history, self._learner, probes, self._since, seq)
+            learnt = self._learner.learn(history, probes, told, late)
             if learnt is None:
-                self.scheme.x = self._feasible  # no probe of this step could be evaluated: back to where some could
+                self._retreat()
             else:
-                g, f, extras = learnt
                 self._feasible = self._evaluable(told)
-                self.scheme.move(g, f, self.step, self._learner.damping, extras)
+                self._move(learnt, probes)
         self._remember(before, probes)
+
+    def _retreat(self) -> None:
+        """No probe of this step could be evaluated: back to where some could; where none ever could, to anywhere."""
+        if self._learner.previous is not None:
+            self.scheme.x = self._feasible
+            return
+        anywhere = self._problem.generator(self.step, "start").random(self._coordinates.size)
+        projected = self._coordinates.projected
+        self.scheme = self._settings.scheme(projected(anywhere, self.scheme.x), projected)
+        self._feasible = self.scheme.x
+
+    def _move(self, learnt: Learnt, probes: Probes) -> None:
+        """The rule's step, and those from the points ahead, each with its own gradient."""
+        damping = self._learner.damping
+        self.scheme.move(learnt.g, learnt.f, self.step, damping, learnt.extras)
+        if self._settings.options.ahead == 1:
+            return
+        self._ahead.remember(probes.bases[0], learnt.g)
+        for place, at, (g, f) in zip(self._ahead_open, probes.bases[1:], learnt.further, strict=True):
+            self.scheme.x = place.x
+            self.scheme.move(g, f, self.step, damping, learnt.extras)
+            self._ahead.remember(at, g)
 
     def _evaluable(self, told: Told) -> Array:
         """(n,) the iterate; where some of its probes were infeasible, one of those that were not."""
@@ -205,34 +239,19 @@ class Steps:
     def _counts_late(self) -> bool:
         kind = self._settings.estimator
         learner = self._learner
-        is_plain = self._settings.options.scheme == "plain" and learner.reduction is None and learner.prices is None
+        options = self._settings.options
+        is_plain = options.scheme == "plain" and options.ahead == 1
+        is_plain = is_plain and learner.reduction is None and learner.prices is None
         return kind.is_paired and kind.slope == "value" and kind.family != "guided" and is_plain
 
     def _remember(self, before: Array, probes: Probes) -> None:
         if self._settings.estimator.family == "guided":
             self._moves = np.concatenate([self._moves, (self.scheme.x - before)[None]])[-GUIDES:]
-        if not self._counts_late or probes.lead:
-            return
-        about = {"generation": self.generation, "step": self.step, "block": probes.block, "radius": self.radius}
-        self._earlier = [*self._earlier, about][-REMEMBERED:]
-        self._places = [*self._places, probes.bases[0]][-REMEMBERED:]
+        if self._counts_late and not probes.lead:
+            self._late.remember(self.generation, probes, self.radius)
 
-    def _late(self, history: History, seq: int) -> Slopes | None:
-        """Of directions that were completed after their step had closed, while the iterate has not left their reach."""
-        found: Slopes | None = None
-        here = self.probes.bases[0]
-        for about, place in zip(self._earlier, self._places, strict=True):
-            if np.linalg.norm(here - place) > about["radius"] * np.sqrt(len(here)):
-                continue
-            trials = [t for t in evaluated(_own(history, about["generation"])) if t.told_seq <= seq]
-            if not trials or trials[-1].told_seq <= self._since:
-                continue
-            probes = self._probes(about["step"], about["block"], about["radius"], [place], False)
-            late = _completed_after(trials, probes, self._since)
-            if late:
-                more = self._learner.late(history, probes, trials, late, self.step - about["step"])
-                found = more if found is None else found.joined(more)
-        return found
+    def _again(self, step: int, block: int, radius: float, bases: list[Array]) -> Probes:
+        return self._probes(step, block, radius, bases, lead=False)
 
     # -- the state
 
@@ -244,13 +263,14 @@ class Steps:
         """Everything that the next step depends on."""
         scheme, arrays = self.scheme.save()
         learner, memories = self._learner.save()
+        earlier, places = self._late.save()
         document = {
             "settings": self._about(), "generation": self.generation, "step": self.step, "since": self._since, "idle": self._idle,
-            "scheme": scheme, "learner": learner, "earlier": self._earlier,
+            "scheme": scheme, "learner": learner, "earlier": earlier,
         }  # fmt: skip
         found = {f"scheme/{name}": a for name, a in arrays.items()} | {f"learner/{n}": a for n, a in memories.items()}
         found |= {"feasible": self._feasible, "moves": self._moves, "recommended": self.scheme.recommend()}
-        found["places"] = np.array(self._places).reshape(len(self._places), len(self.scheme.x))
+        found |= {"places": places, "at": self._ahead.at, "gradients": self._ahead.gradients}
         return Blob(version=version, document=document, arrays=found)
 
     def restore(self, blob: Blob) -> None:
@@ -265,26 +285,9 @@ class Steps:
             self.scheme = self._settings.scheme(place, self._coordinates.projected)
             self._feasible = self.scheme.x
             return
-        self.scheme.load(saved["scheme"], _under("scheme/", blob.arrays))
-        self._learner.load(saved["learner"], _under("learner/", blob.arrays))
+        self.scheme.load(saved["scheme"], under("scheme/", blob.arrays))
+        self._learner.load(saved["learner"], under("learner/", blob.arrays))
         self._feasible, self._moves = blob.arrays["feasible"], blob.arrays["moves"]
-        self._earlier, self._places = list(saved["earlier"]), list(blob.arrays["places"])
+        self._late.load(saved["earlier"], blob.arrays["places"])
+        self._ahead.at, self._ahead.gradients = blob.arrays["at"], blob.arrays["gradients"]
         self.wanted = self._directions()
-
-
-def _own(history: History, generation: int) -> list[Observation]:
-    return [t for t in history.generation(generation) if "directions" in t.origin]
-
-
-def _completed_after(trials: list[Observation], probes: Probes, since: int) -> list[int]:
-    """Directions whose last probe was told after a change of the study."""
-    told: dict[int, list[int]] = {}
-    for trial in trials:
-        direction = probes.place(trial.origin["row"]).direction
-        if direction is not None and probes.direction(direction) is not None:
-            told.setdefault(direction, []).append(trial.told_seq)
-    return [i for i, seqs in told.items() if len(seqs) == probes.per_direction and max(seqs) > since]
-
-
-def _under(prefix: str, arrays: Mapping[str, Array]) -> dict[str, Array]:
-    return {name.removeprefix(prefix): a for name, a in arrays.items() if name.startswith(prefix)}
