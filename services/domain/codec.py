@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeGuard
 
 import numpy as np
 from numpy.typing import NDArray
@@ -75,6 +75,12 @@ class Codec:
         self.slices: dict[str, slice] = {
             name: slice(end - len(block), end) for name, block, end in zip(names, blocks, ends, strict=True)
         }
+        plain = [p for p in space.parameters if is_plain(p) and not p.when]
+        self._plain = [p.name for p in plain]
+        self._plain_columns = np.array([self.slices[name].start for name in self._plain], dtype=np.int64)
+        self._low, self._high = np.array([(p.min, p.max) for p in plain]).reshape(-1, 2).T
+        self._is_conditional = any(p.when for p in space.parameters)
+        self._others = [p for p in space.ordered if p.when or not is_plain(p)]
 
     @property
     def dimensions(self) -> int:
@@ -105,7 +111,11 @@ class Codec:
     def encode(self, point: Mapping[str, Any]) -> Array:
         """A point as (d,) coordinates: the centres of cells for discrete ones, 0.5 for inactive ones."""
         row = np.full(self.dimensions, 0.5)
-        for parameter in self.space.parameters:
+        if self._plain:
+            values = np.array([point.get(name, math.nan) for name in self._plain], dtype=np.float64)
+            places = np.clip((values - self._low) / (self._high - self._low), 0.0, 1.0)
+            row[self._plain_columns] = np.where(np.isnan(places), 0.5, places)
+        for parameter in self._others:
             if parameter.name in point:
                 row[self.slices[parameter.name]] = self._to_unit(parameter, point[parameter.name])
         return row
@@ -124,9 +134,10 @@ class Codec:
     def decode(self, row: Array) -> Point:
         """The point at (d,) coordinates; values outside [0, 1] count as the nearest edge. Inactive parameters are left out."""
         unit = np.clip(np.asarray(row, dtype=np.float64), 0.0, 1.0)
-        found: Point = {}
-        for parameter in self.space.ordered:
-            if self.space.is_active(parameter, found):
+        values = self._low + unit[self._plain_columns] * (self._high - self._low)
+        found: Point = dict(zip(self._plain, np.clip(values, self._low, self._high).tolist(), strict=True))
+        for parameter in self._others:
+            if not self._is_conditional or self.space.is_active(parameter, found):
                 found[parameter.name] = self._from_unit(parameter, unit[self.slices[parameter.name]])
         return self.space.sorted(found)
 
@@ -150,6 +161,11 @@ class Codec:
                 active[:, columns] &= fits[:, None]
         found[~active] = 0.5
         return found
+
+
+def is_plain(parameter: Parameter) -> TypeGuard[FloatParameter]:
+    """Whether its values are spread evenly over a range."""
+    return isinstance(parameter, FloatParameter) and parameter.scale == "linear" and parameter.size is None
 
 
 def to_unit(parameter: Parameter, value: Any) -> Array | float:
@@ -201,7 +217,8 @@ def _cell(unit: float, levels: int) -> int:
     return min(int(unit * levels), levels - 1)
 
 
-def _transform(parameter: FloatParameter, value: float) -> float:
+def transformed(parameter: FloatParameter, value: float) -> float:
+    """A value on the parameter's scale, along which the unit interval is even."""
     if parameter.scale == "log":
         return math.log(value)
     return math.log(value) - math.log1p(-value) if parameter.scale == "logit" else value
@@ -212,17 +229,17 @@ def _float_to_unit(parameter: FloatParameter, value: float) -> float:
     if levels is not None:
         place = 0 if parameter.step is None else round((value - parameter.min) / parameter.step)
         return (place + 0.5) / levels
-    low, high = _transform(parameter, parameter.min), _transform(parameter, parameter.max)
+    low, high = transformed(parameter, parameter.min), transformed(parameter, parameter.max)
     if high == low:  # so narrow that the scale cannot tell the ends apart
         return 0.5
-    return min(max((_transform(parameter, value) - low) / (high - low), 0.0), 1.0)
+    return min(max((transformed(parameter, value) - low) / (high - low), 0.0), 1.0)
 
 
 def _float_from_unit(parameter: FloatParameter, unit: float) -> float:
     levels = parameter.size
     if levels is not None:
         return parameter.level(_cell(unit, levels))
-    low, high = _transform(parameter, parameter.min), _transform(parameter, parameter.max)
+    low, high = transformed(parameter, parameter.min), transformed(parameter, parameter.max)
     place = low + unit * (high - low)
     if parameter.scale == "log":
         place = math.exp(place)

@@ -6,21 +6,24 @@ import ast
 import math
 import operator
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, field
+from functools import cached_property
+from itertools import pairwise
+from typing import Any, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .arithmetic import BINARY, CALLS, ColumnTerm, Term, column_term, term
+
+Array: TypeAlias = NDArray[np.float64]
+Comparison: TypeAlias = Callable[[Any, Any], Any]
 
 MAX_LENGTH = 2000
 MAX_NODES = 200
 MOST_EXCESS = 1e300
 
-_BINARY: dict[type[ast.operator], Callable[[float, float], float]] = {
-    ast.Add: operator.add,
-    ast.Sub: operator.sub,
-    ast.Mult: operator.mul,
-    ast.Div: operator.truediv,
-    ast.Pow: math.pow,
-}
-_COMPARE: dict[type[ast.cmpop], Callable[[float, float], bool]] = {
+_COMPARE: dict[type[ast.cmpop], Comparison] = {
     ast.Lt: operator.lt,
     ast.LtE: operator.le,
     ast.Gt: operator.gt,
@@ -28,7 +31,6 @@ _COMPARE: dict[type[ast.cmpop], Callable[[float, float], bool]] = {
     ast.Eq: operator.eq,
     ast.NotEq: operator.ne,
 }
-_CALLS: dict[str, Callable[..., float]] = {"min": min, "max": max, "abs": abs}
 
 
 @dataclass(frozen=True)
@@ -42,25 +44,45 @@ class Expression:
 
     text: str
     names: frozenset[str]
-    _tree: ast.Compare
+    _tree: ast.Compare = field(repr=False)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return parse, (self.text, self.names)
+
+    @cached_property
+    def _terms(self) -> tuple[Term, ...]:
+        return tuple(term(node) for node in (self._tree.left, *self._tree.comparators))
+
+    @cached_property
+    def _column_terms(self) -> tuple[ColumnTerm, ...]:
+        return tuple(column_term(node) for node in (self._tree.left, *self._tree.comparators))
+
+    @cached_property
+    def _comparisons(self) -> tuple[Comparison, ...]:
+        return tuple(_COMPARE[type(op)] for op in self._tree.ops)
+
+    def _pairs(self, values: Mapping[str, Any]) -> list[tuple[float, float]] | None:
+        """What is compared with what; None where arithmetic has no value."""
+        try:
+            found = [of(values) for of in self._terms]
+        except (ArithmeticError, ValueError):
+            return None
+        return list(pairwise(found))
 
     def holds(self, values: Mapping[str, Any]) -> bool:
         """Whether it is true at a point; arithmetic that has no value (1/0, overflow) is false."""
-        try:
-            terms = [_value(node, values) for node in (self._tree.left, *self._tree.comparators)]
-        except (ArithmeticError, ValueError):
-            return False
-        pairs = zip(self._tree.ops, terms, terms[1:], strict=False)
-        return all(_COMPARE[type(op)](left, right) for op, left, right in pairs)
+        pairs = self._pairs(values)
+        return pairs is not None and all(
+            compare(left, right) for compare, (left, right) in zip(self._comparisons, pairs, strict=True)
+        )
 
     def excess(self, values: Mapping[str, Any]) -> float:
         """By how much it is broken at a point: 0 or more, at most 1e300; the latter where arithmetic has no value."""
-        try:
-            terms = [_value(node, values) for node in (self._tree.left, *self._tree.comparators)]
-        except (ArithmeticError, ValueError):
+        pairs = self._pairs(values)
+        if pairs is None:
             return MOST_EXCESS
-        pairs = zip(self._tree.ops, terms, terms[1:], strict=False)
-        found = sum(abs(left - right) for op, left, right in pairs if not _COMPARE[type(op)](left, right))
+        compared = zip(self._comparisons, pairs, strict=True)
+        found = sum(abs(left - right) for compare, (left, right) in compared if not compare(left, right))
         return found if found < MOST_EXCESS else MOST_EXCESS  # also where it is no number
 
     def margin(self, values: Mapping[str, Any]) -> float:
@@ -71,13 +93,40 @@ class Expression:
         excess = self.excess(values)
         if excess > 0:
             return excess
-        try:
-            terms = [_value(node, values) for node in (self._tree.left, *self._tree.comparators)]
-        except (ArithmeticError, ValueError):
-            return MOST_EXCESS
-        pairs = zip(self._tree.ops, terms, terms[1:], strict=False)
-        room = [abs(left - right) for op, left, right in pairs if not isinstance(op, (ast.Eq, ast.NotEq))]
-        return -min(room) if len(room) == len(self._tree.ops) else 0.0
+        if any(isinstance(op, (ast.Eq, ast.NotEq)) for op in self._tree.ops):
+            return 0.0
+        pairs = self._pairs(values)
+        return MOST_EXCESS if pairs is None else -min(abs(left - right) for left, right in pairs)
+
+    def holds_many(self, columns: Mapping[str, Array], count: int) -> NDArray[np.bool_]:
+        """(n,) `holds` at n points, the same to the last bit.
+
+        Args:
+            columns: (n,) values of each parameter named.
+            count: n.
+        """
+        found, pairs = self._column_pairs(columns, count)
+        for compare, (left, right) in zip(self._comparisons, pairs, strict=True):
+            found &= compare(left, right)
+        return found
+
+    def excess_many(self, columns: Mapping[str, Array], count: int) -> Array:
+        """(n,) `excess` at n points, the same to the last bit; arguments as for `holds_many`."""
+        has_value, pairs = self._column_pairs(columns, count)
+        found = np.zeros(count)
+        with np.errstate(all="ignore"):
+            for compare, (left, right) in zip(self._comparisons, pairs, strict=True):
+                found += np.where(compare(left, right), 0.0, np.abs(left - right))
+        return np.where(has_value & (found < MOST_EXCESS), found, MOST_EXCESS)
+
+    def _column_pairs(
+        self, columns: Mapping[str, Array], count: int
+    ) -> tuple[NDArray[np.bool_], list[tuple[Array, Array]]]:
+        """(n,) where arithmetic has a value, and the pairs of columns that are compared."""
+        has_none = np.zeros(count, dtype=bool)
+        with np.errstate(all="ignore"):
+            found = [of(columns, has_none) for of in self._column_terms]
+        return ~has_none, list(pairwise(found))
 
 
 def parse(text: str, names: frozenset[str]) -> Expression:
@@ -147,12 +196,12 @@ def _check(node: ast.AST, names: frozenset[str], found: set[str]) -> None:
             if name not in names:
                 raise ValueError(f"{name!r} is not a numeric parameter of this study")
             found.add(name)
-        case ast.BinOp(left=left, op=op, right=right) if type(op) in _BINARY:
+        case ast.BinOp(left=left, op=op, right=right) if type(op) in BINARY:
             _check(left, names, found)
             _check(right, names, found)
         case ast.UnaryOp(op=ast.USub() | ast.UAdd(), operand=operand):
             _check(operand, names, found)
-        case ast.Call(func=ast.Name(id=name), args=arguments, keywords=[]) if name in _CALLS and arguments:
+        case ast.Call(func=ast.Name(id=name), args=arguments, keywords=[]) if name in CALLS and arguments:
             if name == "abs" and len(arguments) != 1:
                 raise ValueError("abs takes one value")
             if name != "abs" and len(arguments) < 2:
@@ -161,19 +210,3 @@ def _check(node: ast.AST, names: frozenset[str], found: set[str]) -> None:
                 _check(argument, names, found)
         case _:
             raise ValueError("only numbers, numeric parameters, + - * / **, min, max and abs are allowed")
-
-
-def _value(node: ast.AST, values: Mapping[str, Any]) -> float:
-    match node:
-        case ast.Constant(value=value):
-            return float(value)  # type: ignore[arg-type]
-        case ast.Name(id=name):
-            return float(values[name])
-        case ast.BinOp(left=left, op=op, right=right):
-            return _BINARY[type(op)](_value(left, values), _value(right, values))
-        case ast.UnaryOp(op=op, operand=operand):
-            inner = _value(operand, values)
-            return -inner if isinstance(op, ast.USub) else inner
-        case ast.Call(func=ast.Name(id=name), args=arguments):
-            return _CALLS[name](*(_value(argument, values) for argument in arguments))
-    raise ValueError("unreachable after parse()")

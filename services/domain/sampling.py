@@ -9,12 +9,15 @@ from typing import Any
 
 import numpy as np
 
-from .codec import ENCODABLE, from_unit
+from .codec import ENCODABLE, Array, from_unit
+from .columns import Columns
 from .parameters import Parameter, PermutationParameter, TextParameter, TokensParameter, VectorParameter
 from .space import Point, Space, point_key
 from .walk import Walk
 
-TRIES = 300
+TRIES = 20_000
+FIRST_BLOCK = 64
+MOST_NUMBERS = 100_000  # in a block
 FIRST_STEPS = 120
 STEPS = 24
 DRAWS = 200
@@ -31,8 +34,8 @@ def generator(seed: int, number: int, purpose: str) -> np.random.Generator:
 def draw(space: Space, rng: np.random.Generator) -> Point | None:
     """A random point that keeps the parameter constraints; None if none was found.
 
-    Uniform in each parameter's own scale among the points that keep them; where the constraints leave so little room that plain
-    draws miss it, nearly so (`Walk`).
+    Uniform in each parameter's own scale among the points that keep them. Where fewer than about one point in `TRIES` keeps them,
+    nearly so (`Walk`).
     """
     return next(iter(draw_many(space, rng, 1)), None)
 
@@ -40,28 +43,35 @@ def draw(space: Space, rng: np.random.Generator) -> Point | None:
 def draw_many(space: Space, rng: np.random.Generator, count: int) -> list[Point]:
     """`count` random points as `draw` finds them; [] if none was found.
 
-    Where there is little room, each is a few steps from the one before.
+    Where there is too little room, each is a few steps from the one before.
     """
     if not space.constraints:
         return [draw_any(space, rng) for _ in range(count)]
-    found: list[Point] = []
-    for attempt in range(TRIES * count):
-        if attempt == TRIES and not found:
-            break
-        point = draw_any(space, rng)
-        if not space.broken(point):
-            found.append(point)
-        if len(found) == count:
-            return found
-    walk = Walk(space, rng, lambda parameter: draw_value(parameter, rng))
+    columns = Columns(space)
+    found = [columns.point(row, lambda parameter: draw_value(parameter, rng)) for row in _kept(columns, rng, count)]
+    if len(found) == count:
+        return found
+    walk = Walk(space, columns, rng)
     if not walk.settle():
         return found
     walk.move(FIRST_STEPS)
     while len(found) < count:
         walk.move(STEPS)
-        walk.refresh()
-        found.append(walk.point())
+        found.append(columns.point(walk.row, lambda parameter: draw_value(parameter, rng)))
     return found
+
+
+def _kept(columns: Columns, rng: np.random.Generator, count: int) -> list[Array]:
+    """Up to `count` rows that keep the constraints, by rejection in blocks that grow; fewer where hardly any row keeps them."""
+    found: list[Array] = []
+    width = len(columns.parameters)
+    tried, size = 0, FIRST_BLOCK
+    while len(found) < count and tried < TRIES * (len(found) + 1):
+        rows = rng.random((size, width))
+        found += list(rows[columns.keep(rows)])
+        tried += size
+        size = min(size * 4, max(FIRST_BLOCK, MOST_NUMBERS // width))
+    return found[:count]
 
 
 def draw_any(space: Space, rng: np.random.Generator) -> Point:

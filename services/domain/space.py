@@ -77,9 +77,9 @@ class Space:
 
     def is_active(self, parameter: Parameter, values: Mapping[str, Any]) -> bool:
         """Whether a parameter belongs to a point, given the values of its active ancestors."""
-        return all(
+        return not parameter.when or all(
             parent in values and any(same(values[parent], wanted) for wanted in allowed)
-            for parent, allowed in (parameter.when or {}).items()
+            for parent, allowed in parameter.when.items()
         )
 
     def point(self, values: Any, pointer: str = "/parameters") -> Point:

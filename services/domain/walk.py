@@ -1,4 +1,4 @@
-"""Points of a space whose parameter constraints leave so little room that plain draws miss it.
+"""Rows that keep parameter constraints which leave so little room that plain draws miss it.
 
 First a walk from anywhere to where every constraint holds: pick a broken constraint, move one of its parameters to where the
 constraints are broken least (Selman, Kautz, Cohen 1994, "Noise Strategies for Improving Local Search"). Then steps that stay inside
@@ -8,16 +8,11 @@ distribution is the uniform one.
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable
-from typing import Any
-
 import numpy as np
 from numpy.typing import NDArray
 
-from .codec import from_unit
-from .parameters import Parameter
-from .space import Point, Space
+from .columns import Columns
+from .space import Space
 
 Array = NDArray[np.float64]
 
@@ -30,90 +25,57 @@ FAR = 4
 
 
 class Walk:
-    """One walk through the points that keep the constraints.
+    """One walk through the rows of `Columns` that keep the constraints.
+
+    Attributes:
+        row: (k,) where it stands.
 
     Args:
         space: with constraints.
         rng: of every step.
-        draw_value: a random value of one parameter; the parameters that no constraint names keep theirs until `refresh`.
     """
 
-    def __init__(self, space: Space, rng: np.random.Generator, draw_value: Callable[[Parameter], Any]) -> None:
-        self._space, self._rng, self._draw_value = space, rng, draw_value
-        named = frozenset[str]().union(*(e.names for e in space.expressions))
-        self._moving = {p.name: j for j, p in enumerate(p for p in space.parameters if p.name in named)}
-        self._units: Array = np.empty(0)
-        self._fixed: dict[str, Any] = {}
+    def __init__(self, space: Space, columns: Columns, rng: np.random.Generator) -> None:
+        self._space, self._columns, self._rng = space, columns, rng
+        self.row: Array = np.empty(0)
 
     def settle(self) -> bool:
         """Go to where every constraint holds; False if the way was not found."""
         for _ in range(STARTS):
-            self._fixed = self._draw_fixed()
-            self._units = self._rng.random(len(self._moving))
+            self.row = self._rng.random(len(self._columns.parameters))
             if self._repair():
                 return True
         return False
 
-    def refresh(self) -> None:
-        """Draw the parameters anew that no constraint names; the old ones stay where the new ones call for what does not hold."""
-        before, self._fixed = self._fixed, self._draw_fixed()
-        if self._space.broken(self.point()):
-            self._fixed = before
-
     def move(self, steps: int) -> None:
         """Take steps that stay inside, one coordinate, two, or all of them at a time."""
-        d = len(self._moving)
+        d = len(self.row)
         for step in range(steps):
             direction = np.zeros(d)
             if step % 4 == 3:
                 direction = self._rng.normal(size=d)
             else:
-                some = self._rng.choice(d, min(d, 1 + step % 2), replace=False)
-                direction[some] = self._rng.choice([-1.0, 1.0], len(some))
+                some = self._rng.permutation(d)[: 1 + step % 2]
+                direction[some] = 2.0 * self._rng.integers(2, size=len(some)) - 1.0
             self._slice(direction)
 
-    def point(self) -> Point:
-        """Where the walk stands."""
-        return self._at(self._units)
-
-    def _draw_fixed(self) -> dict[str, Any]:
-        return {p.name: self._draw_value(p) for p in self._space.parameters if p.name not in self._moving}
-
-    def _at(self, units: Array) -> Point:
-        found: Point = {}
-        for parameter in self._space.ordered:
-            if self._space.is_active(parameter, found):
-                place = self._moving.get(parameter.name)
-                found[parameter.name] = (
-                    self._fixed[parameter.name] if place is None else from_unit(parameter, units[place : place + 1])
-                )
-        return self._space.sorted(found)
-
     def _repair(self) -> bool:
-        here = self._at(self._units)
-        broken = self._violations(here)
+        broken = self._columns.excesses(self.row[None])[0]
         for _ in range(MOST_STEPS):
-            if not broken:
+            if not broken.any():
                 return True
-            names = sorted(broken)[int(self._rng.integers(len(broken)))]
-            place = self._moving[names[1][int(self._rng.integers(len(names[1])))]]
-            candidates = np.tile(self._units, (NEAR + FAR + 2, 1))
-            candidates[:, place] = self._candidates(self._units[place])
-            found = [self._violations(self._at(row)) for row in candidates]
-            totals = [sum(f.values()) for f in found]
+            which = np.flatnonzero(broken)
+            names = sorted(self._space.expressions[int(self._rng.choice(which))].names)
+            place = self._columns.place[names[int(self._rng.integers(len(names)))]]
+            candidates = np.tile(self.row, (NEAR + FAR + 2, 1))
+            candidates[:, place] = self._candidates(self.row[place])
+            found = self._columns.excesses(candidates)
+            totals = found.sum(axis=1)
             best = int(np.argmin(totals))
-            if totals[best] > sum(broken.values()) or self._rng.random() < NOISE:
+            if totals[best] > broken.sum() or self._rng.random() < NOISE:
                 best = best if totals[best] == 0 else int(self._rng.integers(len(found)))
-            self._units, broken = candidates[best], found[best]
-        return not broken
-
-    def _violations(self, point: Point) -> dict[tuple[str, tuple[str, ...]], float]:
-        """By how much the point breaks each constraint that it breaks."""
-        return {
-            (e.text, tuple(sorted(e.names))): max(e.excess(point), 1e-300)
-            for e in self._space.expressions
-            if e.names <= point.keys() and not e.holds(point)
-        }
+            self.row, broken = candidates[best], found[best]
+        return not broken.any()
 
     def _candidates(self, here: float) -> Array:
         steps = 10.0 ** -(6.0 * self._rng.random(NEAR)) * self._rng.choice([-1.0, 1.0], NEAR)
@@ -123,12 +85,15 @@ class Walk:
     def _slice(self, direction: Array) -> None:
         """A uniform draw from the part of the line that is inside, by shrinking towards where we stand."""
         used = direction != 0
-        ends = np.stack([(0.0 - self._units[used]) / direction[used], (1.0 - self._units[used]) / direction[used]])
+        ends = np.stack([(0.0 - self.row[used]) / direction[used], (1.0 - self.row[used]) / direction[used]])
         low, high = float(ends.min(0).max()), float(ends.max(0).min())
-        for _ in range(SHRINKS):
-            t = low + (high - low) * float(self._rng.random())
-            units = np.clip(self._units + t * direction, 0.0, 1.0)
-            if math.isfinite(t) and not self._space.broken(self._at(units)):
-                self._units = units
-                return
+        places = np.empty(SHRINKS)
+        for k, share in enumerate(self._rng.random(SHRINKS)):
+            places[k] = t = low + (high - low) * float(share)
             low, high = (t, high) if t < 0 else (low, t)
+        rows = np.clip(
+            self.row + places[:, None] * direction, 0.0, 1.0
+        )  # all at once, as if each were the first inside
+        inside = np.flatnonzero(self._columns.keep(rows) & np.isfinite(places))
+        if len(inside):
+            self.row = rows[inside[0]]

@@ -27,10 +27,12 @@ def floats(n: int, low: float = 0.0, high: float = 1.0) -> Parameters:
     return [{"name": f"x{i:02d}", "type": "float", "min": low, "max": high} for i in range(n)]
 
 
-def adapter(n: int = 6, popsize: int = 9, room: float = 1e6, whole: list[int] | None = None) -> CmaAdapter:
+def adapter(
+    n: int = 6, popsize: int = 9, room: float = 1e6, whole: list[int] | None = None, *, start: float = 0.0, sigma: float = 0.3
+) -> CmaAdapter:  # fmt: skip
     """A fresh distribution."""
     return CmaAdapter.fresh(
-        start=np.zeros(n), sigma=0.3, lower=np.full(n, -room), upper=np.full(n, room), stds=np.ones(n),
+        start=np.full(n, float(start)), sigma=sigma, lower=np.full(n, -room), upper=np.full(n, room), stds=np.ones(n),
         popsize=popsize, whole=whole or [], diagonal=False,
     )  # fmt: skip
 

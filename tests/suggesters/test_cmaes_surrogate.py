@@ -191,6 +191,38 @@ def test_where_nothing_could_be_evaluated_the_model_expects_the_worst() -> None:
     assert best < 1e-6
 
 
+def until_pruned(seed: int, trials: int) -> Driven:
+    """A sphere of which what is far away is given up early, at a value that flatters it."""
+    driven = Driven(floats(3), seed)
+    for _ in range(trials):
+        suggestion = driven.ask()[0]
+        far = float(((np.array(list(suggestion.parameters.values())) - 0.3) ** 2).sum())
+        is_far = far > 0.2
+        state = TrialState.PRUNED if is_far else TrialState.COMPLETED
+        driven.tell(driven.start(suggestion), far - 0.2 * is_far, state)
+    return driven
+
+
+def test_what_is_pruned_far_away_turns_the_model_back() -> None:
+    """It knew nothing of pruned trials once, went on to a corner, and stayed there."""
+    for seed in range(4):
+        driven = until_pruned(seed, 80)
+        assert min(driven.history.values(t)[0] for t in driven.history.completed) < 1e-6
+
+
+def test_a_pruned_trial_is_no_better_than_the_median_to_the_model() -> None:
+    driven = until_pruned(0, 12)
+    driven.ask()
+    surrogate = driven.suggester._surrogate
+    assert surrogate is not None
+    told = dict(zip((entry.number for entry in surrogate._archive), surrogate._counted().tolist(), strict=True))
+    done = {t.number: t.metrics["loss"] for t in driven.history.completed}
+    pruned = {number: value for number, value in told.items() if number not in done}
+    middle = sorted(done.values())[len(done) // 2]
+    assert pruned == {n: max(middle, driven.one.trials[n].metrics["loss"]) for n in pruned}
+    assert middle in pruned.values()
+
+
 # -- the start where others have been
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -12,46 +13,16 @@ from scipy.optimize import minimize
 
 from services.domain.errors import Invalid
 from services.domain.trial import TrialState
-from tests.suggesters import law
-from tests.support.builders import study
-from tests.support.objectives import ellipsoid, rosenbrock, sphere
+from tests.suggesters import law, local_study
+from tests.suggesters.local_study import ask, fresh, lowest, optimise, path, values
+from tests.support.objectives import ellipsoid, sphere
 from workers.models.local_runs import LocalRuns
 from workers.suggesters.registry import get
 
 Objective = Callable[[Sequence[float]], float]
 
 
-def problem(d: int = 3, seed: int = 5, options: dict[str, Any] | None = None, **fields: Any) -> law.Problem:
-    """A numeric study, or one of the given parameters."""
-    parameters = [{"name": f"x{i}", "type": "float", "min": 0, "max": 1} for i in range(d)]
-    fields = {"parameters": parameters} | fields
-    made = study(suggester={"name": "cobyla", "options": options or {}}, seed=seed, **fields)
-    return law.Problem(study="s", spec=made, seed=seed)
-
-
-def optimise(of: law.Problem, outcome: Callable[[list[float]], Any], trials: int) -> law.Study:
-    """Tell one after another: a value, a document of metrics, or a state."""
-    one, suggester = law.Study(of), law.make(get("cobyla"), of)
-    history = one.history()
-    for _ in range(trials):
-        number = one.start(suggester.suggest(history, 1)[0])
-        told = outcome(list(one.trials[number].parameters.values()))
-        if isinstance(told, TrialState):
-            one.tell(number, 0.0, told)
-        else:
-            one.tell(number, 0.0, **(told if isinstance(told, dict) else {"loss": told}))
-        history.update([one.trials[number]], seq=one.seq, next_number=number + 1)
-    return one
-
-
-def lowest(one: law.Study) -> float:
-    """The best feasible value."""
-    return min(t.metrics["loss"] for t in one.trials.values() if t.metrics and t.feasible is not False)
-
-
-def ask(one: law.Study, count: int) -> list[int]:
-    """Trials of a suggester that was just made."""
-    return [one.start(s) for s in law.make(get("cobyla"), one.problem).suggest(one.history(), count)]
+problem = partial(local_study.problem, "cobyla")
 
 
 def first_below(values: Sequence[float], target: float) -> float:
@@ -146,7 +117,7 @@ def test_a_second_search_begins_when_the_first_waits() -> None:
     numbers = ask(one, 5)
     assert [one.trials[n].origin.get("chain") for n in numbers] == [0, 1, 2, None, None]
     for number in numbers:
-        one.tell(number, sphere(list(one.trials[number].parameters.values())))
+        one.tell(number, sphere(values(one, number)))
     assert [one.trials[n].origin.get("chain") for n in ask(one, 3)] == [0, 1, 2]
 
 
@@ -155,7 +126,7 @@ def test_a_trial_that_never_comes_back_blocks_no_ask() -> None:
     ask(one, 1)
     for _ in range(40):
         number = ask(one, 1)[0]
-        one.tell(number, sphere(list(one.trials[number].parameters.values())))
+        one.tell(number, sphere(values(one, number)))
     assert lowest(one) < 1e-3
 
 
@@ -186,24 +157,7 @@ def test_values_without_bounds_and_plateaus_do_not_stop_it() -> None:
 def test_restarts_change_nothing_over_many_steps(fields: dict[str, Any]) -> None:
     of = problem(3, options={"chains": 2, "final_radius": 0.01}, **fields)
 
-    def path(every: int) -> list[dict[str, Any]]:
-        one, suggester, found, running = law.Study(of), law.make(get("cobyla"), of), [], list[int]()
-        history = one.history()
-        for n in range(90):
-            if n % every == 0:
-                suggester, history = law.make(get("cobyla"), of), one.history()
-            suggestion = suggester.suggest(history, 1)[0]
-            found.append(suggestion.parameters)
-            running.append(one.start(suggestion))
-            while len(running) > 2:
-                number = running.pop(n * 7919 % len(running))
-                state = TrialState.COMPLETED if number % 9 else list(TrialState)[-1 - number // 9 % 4]
-                value = rosenbrock(list(one.trials[number].parameters.values()))
-                one.tell(number, value, state, c=math.cos(number))
-            history.update(one.trials.values(), seq=one.seq, next_number=len(one.trials) + 1)
-        return found
-
-    assert path(1000) == path(7) == path(1)
+    assert path(of, 90, 2, 1000) == path(of, 90, 2, 7) == path(of, 90, 2, 1)
 
 
 def test_a_running_study_that_turns_to_it_goes_on_from_the_best_trial() -> None:
@@ -212,7 +166,7 @@ def test_a_running_study_that_turns_to_it_goes_on_from_the_best_trial() -> None:
         one.tell(one.add({f"x{i}": value / 4 for i in range(5)}), value)
     number = ask(one, 1)[0]
     assert one.trials[number].origin["from"] == 2
-    assert list(one.trials[number].parameters.values()) == pytest.approx([0.55, 0.25, 0.25, 0.25, 0.25])
+    assert values(one, number) == pytest.approx([0.55, 0.25, 0.25, 0.25, 0.25])
 
 
 def test_ill_conditioning_is_its_limit() -> None:
@@ -233,7 +187,7 @@ def test_what_it_cannot_use_is_refused() -> None:
 
 def test_where_all_is_known_few_searches_begin(monkeypatch: pytest.MonkeyPatch) -> None:
     of = problem(parameters=[{"name": "n", "type": "int", "min": 0, "max": 40}], options={"chains": 30})
-    one, suggester, begun = law.Study(of), law.make(get("cobyla"), of), list[int]()
+    one, suggester, begun = law.Study(of), fresh(of), list[int]()
     for _ in range(32):
         found = suggester.suggest(one.history(), 1)[0]
         one.tell(one.start(found), float(found.parameters["n"] % 7))

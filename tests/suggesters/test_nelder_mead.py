@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -11,10 +12,9 @@ import pytest
 from scipy.optimize import minimize
 
 from services.domain.errors import Invalid
-from services.domain.history import History
 from services.domain.trial import TrialState
-from tests.suggesters import law
-from tests.support.builders import study
+from tests.suggesters import law, local_study
+from tests.suggesters.local_study import ask, fresh, lowest, optimise, path, values
 from tests.support.objectives import ellipsoid, rosenbrock, sphere
 from workers.models.local_runs import FEASIBLE, Outcome
 from workers.models.nelder_mead import Coefficients, nelder_mead
@@ -23,40 +23,7 @@ from workers.suggesters.registry import get
 Objective = Callable[[Sequence[float]], float]
 
 
-def problem(d: int = 3, seed: int = 5, options: dict[str, Any] | None = None, **fields: Any) -> law.Problem:
-    """A numeric study, or one of the given parameters."""
-    parameters = [{"name": f"x{i}", "type": "float", "min": 0, "max": 1} for i in range(d)]
-    fields = {"parameters": parameters} | fields
-    made = study(suggester={"name": "nelder-mead", "options": options or {}}, seed=seed, **fields)
-    return law.Problem(study="s", spec=made, seed=seed)
-
-
-def optimise(of: law.Problem, outcome: Callable[[dict[str, Any]], Any], trials: int) -> law.Study:
-    """Tell one after another: a value, a document of metrics, or a state."""
-    one, suggester = law.Study(of), law.make(get("nelder-mead"), of)
-    history = one.history()
-    for _ in range(trials):
-        found = suggester.suggest(history, 1)
-        if not found:
-            break
-        number = one.start(found[0])
-        told = outcome(dict(found[0].parameters))
-        if isinstance(told, TrialState):
-            one.tell(number, 0.0, told)
-        else:
-            one.tell(number, 0.0, **(told if isinstance(told, dict) else {"loss": told}))
-        history.update([one.trials[number]], seq=one.seq, next_number=number + 1)
-    return one
-
-
-def lowest(one: law.Study) -> float:
-    """The best feasible value."""
-    return min(t.metrics["loss"] for t in one.trials.values() if t.metrics and t.feasible is not False)
-
-
-def ask(one: law.Study, count: int) -> list[int]:
-    """Trials of a suggester that was just made."""
-    return [one.start(s) for s in law.make(get("nelder-mead"), one.problem).suggest(one.history(), count)]
+problem = partial(local_study.problem, "nelder-mead")
 
 
 def role(one: law.Study, number: int) -> str:
@@ -105,7 +72,7 @@ def test_it_takes_scipys_path(f: Objective, d: int) -> None:
 
 
 def test_a_study_takes_the_same_path() -> None:
-    one = optimise(problem(3, options={"initial_simplex": 0.1}), lambda p: rosenbrock(list(p.values())), 150)
+    one = optimise(problem(3, options={"initial_simplex": 0.1}), rosenbrock, 150)
     expected = scipys(rosenbrock, axes(np.full(3, 0.5), 0.1), 150)
     points = [list(t.parameters.values()) for t in one.trials.values()]
     np.testing.assert_allclose(points, expected, rtol=0, atol=1e-10)
@@ -146,34 +113,34 @@ def test_adaptive_coefficients_help_in_twenty_dimensions() -> None:
 
 
 def test_what_may_be_needed_next_is_asked_ahead() -> None:
-    one = law.Study(problem(3))
+    one = law.Study(problem(3, options={"chains": 1}))
     for number in ask(one, 4):
         assert role(one, number) == "step"
-        one.tell(number, sphere(list(one.trials[number].parameters.values())))
+        one.tell(number, sphere(values(one, number)))
     numbers = ask(one, 6)
     assert [role(one, n) for n in numbers] == ["step", "ahead", "ahead", "ahead", "anywhere", "anywhere"]
-    vertices = np.array([list(one.trials[n].parameters.values()) for n in (1, 2, 3, 4)])
+    vertices = np.array([values(one, n) for n in (1, 2, 3, 4)])
     centre, worst = (
         vertices[:3].mean(axis=0),
         vertices[3],
     )  # all but the first are equal, and the last counts as the worst
-    points = [list(one.trials[n].parameters.values()) for n in numbers[:4]]
+    points = [values(one, n) for n in numbers[:4]]
     expected = [centre + t * (centre - worst) for t in (1, 5 / 3, 7 / 12, -7 / 12)]
     np.testing.assert_allclose(points, expected, atol=1e-12)
 
 
 def test_points_asked_ahead_do_not_change_the_way() -> None:
-    of = problem(2)
-    alone = optimise(of, lambda p: rosenbrock(list(p.values())), 60)
+    of = problem(2, options={"chains": 1})
+    alone = optimise(of, rosenbrock, 60)
     one, running = law.Study(of), list[int]()
     for n in range(60):
         running += ask(one, 4 - len(running))
         while len(running) > 2:
             number = running.pop(n % len(running))
-            one.tell(number, rosenbrock(list(one.trials[number].parameters.values())))
+            one.tell(number, rosenbrock(values(one, number)))
     steps = {tuple(t.parameters.values()) for t in one.trials.values() if t.origin["role"] != "anywhere"}
-    path = [tuple(t.parameters.values()) for t in alone.trials.values()]
-    shared = next((i for i, p in enumerate(path) if p not in steps), len(path))
+    way = [tuple(t.parameters.values()) for t in alone.trials.values()]
+    shared = next((i for i, p in enumerate(way) if p not in steps), len(way))
     assert shared > 30  # as far as it came, every step of the lonely search was taken
 
 
@@ -184,7 +151,7 @@ def test_a_trial_that_never_comes_back_blocks_no_ask() -> None:
         one.tell(number, 1.0)
     for n in range(30):
         number = ask(one, 1)[0]
-        one.tell(number, sphere(list(one.trials[number].parameters.values())))
+        one.tell(number, sphere(values(one, number)))
         assert one.trials[number].origin.get("chain") == 1 or n == 0, "the second search goes on without the first"
     assert lowest(one) < 1e-2
 
@@ -197,7 +164,7 @@ def test_where_all_searches_wait_the_best_point_from_anywhere_starts_the_next() 
     one.tell(first[4], 5.0)
     for _ in range(60):
         number = [n for n, t in one.trials.items() if t.is_pending][:1] or ask(one, 1)
-        one.tell(number[0], 1.0 + sphere(list(one.trials[number[0]].parameters.values())))
+        one.tell(number[0], 1.0 + sphere(values(one, number[0])))
         if one.trials[number[0]].origin.get("round"):
             break
     begun = one.trials[number[0]].origin
@@ -211,54 +178,54 @@ def test_where_all_searches_wait_the_best_point_from_anywhere_starts_the_next() 
 def test_a_failed_trial_is_tried_once_more_and_then_counts_as_the_worst() -> None:
     one = law.Study(problem(2))
     for number in ask(one, 3):
-        one.tell(number, sphere(list(one.trials[number].parameters.values())))
+        one.tell(number, sphere(values(one, number)))
     first = ask(one, 1)[0]
     one.tell(first, 0.0, TrialState.FAILED)
     again = ask(one, 1)[0]
     assert one.trials[again].parameters == one.trials[first].parameters
     one.tell(again, 0.0, TrialState.FAILED)
     number = ask(one, 1)[0]
-    assert "inside contraction" in law.make(get("nelder-mead"), one.problem).suggest(one.history(), 1)[0].reason or (
+    assert "inside contraction" in fresh(one.problem).suggest(one.history(), 1)[0].reason or (
         one.trials[number].parameters != one.trials[first].parameters
     )
-    one.tell(number, sphere(list(one.trials[number].parameters.values())))
+    one.tell(number, sphere(values(one, number)))
     assert role(one, ask(one, 1)[0]) == "step"
 
 
 def test_half_of_the_trials_that_fail_do_not_keep_it_from_the_minimum() -> None:
     tries: dict[str, int] = {}
 
-    def outcome(p: dict[str, Any]) -> Any:
-        tries[str(p)] = tries.get(str(p), 0) + 1
-        return TrialState.FAILED if tries[str(p)] == 1 else sphere(list(p.values()))
+    def outcome(x: list[float]) -> Any:
+        tries[str(x)] = tries.get(str(x), 0) + 1
+        return TrialState.FAILED if tries[str(x)] == 1 else sphere(x)
 
     assert lowest(optimise(problem(2), outcome, 160)) < 1e-6
 
 
 def test_a_plateau_ends_a_search_soon() -> None:
-    one = optimise(problem(6), lambda p: 1.0, 30)
+    one = optimise(problem(6), lambda x: 1.0, 30)
     assert max(t.origin["round"] for t in one.trials.values()) >= 3
 
 
 def test_a_minimum_in_a_corner_is_reached_along_the_bounds() -> None:
-    one = optimise(problem(4), lambda p: sum(p.values()), 600)
+    one = optimise(problem(4), sum, 600)
     assert lowest(one) < 1e-4
     assert one.trials[600].origin["round"] <= 1
 
 
 def test_constraints_rank_behind_and_parameter_constraints_are_kept() -> None:
     measured = problem(2, constraints=[{"metric": "c", "max": 0.0}])
-    one = optimise(measured, lambda p: {"loss": sphere(list(p.values())), "c": 1.4 - p["x0"] - p["x1"]}, 150)
+    one = optimise(measured, lambda x: {"loss": sphere(x), "c": 1.4 - sum(x)}, 150)
     assert lowest(one) == pytest.approx(0.32, abs=0.01)
     kept = problem(2, parameter_constraints=["x0 + x1 >= 1.4"])
-    one = optimise(kept, lambda p: sphere(list(p.values())), 150)
+    one = optimise(kept, sphere, 150)
     assert all(t.parameters["x0"] + t.parameters["x1"] >= 1.4 for t in one.trials.values())
     assert lowest(one) == pytest.approx(0.32, abs=0.01)
 
 
 def test_a_converged_search_is_followed_by_another_elsewhere() -> None:
-    def two_valleys(p: dict[str, Any]) -> float:
-        return min(sphere([p["x0"], p["x1"]]), (p["x0"] - 0.9) ** 2 + (p["x1"] - 0.9) ** 2 - 0.1)
+    def two_valleys(x: Sequence[float]) -> float:
+        return min(sphere(x), (x[0] - 0.9) ** 2 + (x[1] - 0.9) ** 2 - 0.1)
 
     one = optimise(problem(2, options={"min_simplex": 1e-3}), two_valleys, 400)
     assert max(t.origin["round"] for t in one.trials.values()) >= 2
@@ -273,8 +240,8 @@ def test_whole_numbers_and_levels_are_reached() -> None:
         {"name": "x", "type": "float", "min": 0, "max": 1},
     ]
 
-    def value(p: dict[str, Any]) -> float:
-        return abs(p["n"] - 37) + 4 * (p["size"] != "l") + 3 * (not p["on"]) + (p["x"] - 0.2) ** 2
+    def value(x: list[Any]) -> float:
+        return float(abs(x[0] - 37) + 4 * (x[1] != "l") + 3 * (not x[2]) + (x[3] - 0.2) ** 2)
 
     found = [lowest(optimise(problem(parameters=parameters, seed=s), value, 300)) for s in range(3)]
     assert np.median(found) < 2.1
@@ -296,30 +263,12 @@ def test_restarts_change_nothing_over_many_steps(options: dict[str, Any]) -> Non
         3, options=options, constraints=[{"metric": "c", "max": 0.5}], parameter_constraints=["x0 + x1 <= 1.6"]
     )
 
-    def path(every: int) -> list[dict[str, Any]]:
-        one, suggester, found, running = law.Study(of), law.make(get("nelder-mead"), of), [], list[int]()
-        history: History | None = None
-        for n in range(120):
-            if n % every == 0:
-                suggester, history = law.make(get("nelder-mead"), of), one.history()
-            assert history is not None
-            suggestion = suggester.suggest(history, 1)[0]
-            found.append(suggestion.parameters)
-            running.append(one.start(suggestion))
-            while len(running) > 3:
-                number = running.pop(n * 7919 % len(running))
-                state = TrialState.COMPLETED if number % 9 else list(TrialState)[-1 - number // 9 % 4]
-                value = rosenbrock(list(one.trials[number].parameters.values()))
-                one.tell(number, value, state, c=math.cos(number))
-            history.update(one.trials.values(), seq=one.seq, next_number=len(one.trials) + 1)
-        return found
-
-    assert path(1000) == path(7) == path(1)
+    assert path(of, 120, 3, 1000) == path(of, 120, 3, 7) == path(of, 120, 3, 1)
 
 
 def test_suggestions_that_never_became_trials_are_forgotten() -> None:
     of = problem(2)
-    one, suggester = law.Study(of), law.make(get("nelder-mead"), of)
+    one, suggester = law.Study(of), fresh(of)
     first = suggester.suggest(one.history(), 5)
     assert [s.parameters for s in suggester.suggest(one.history(), 5)] == [s.parameters for s in first]
 

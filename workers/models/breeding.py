@@ -6,9 +6,11 @@ outcomes in the order in which they came, so nothing hangs on when or how many t
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
+from typing import Protocol
 
 import numpy as np
+from numpy.typing import NDArray
 
 from services.domain.history import History, Observation
 from services.domain.space import Point, point_key
@@ -18,9 +20,7 @@ from .generations import EVALUATED
 from .offspring import Breeder, Operators
 from .sobol_sequence import Sobol
 
-Standings = Callable[[History, Sequence[Observation]], Sequence[float]]
-"""How good members are among each other: one number each, lower is better."""
-
+Array = NDArray[np.float64]
 VERSION = 1
 FEWEST = 4
 
@@ -30,13 +30,29 @@ def population_size(wanted: int, most_trials: int | None) -> int:
     return wanted if most_trials is None else max(FEWEST, min(wanted, most_trials // 3))
 
 
+class Ranking(Protocol):
+    """How good the members of a population are among each other, kept up while they come and go."""
+
+    def add(self, history: History, trial: Observation) -> None:
+        """A member behind the others."""
+        ...
+
+    def remove(self, place: int) -> None:
+        """The member at a place leaves: the last one by merit."""
+        ...
+
+    def merits(self) -> Array:
+        """(n,) one number for each member, lower is better."""
+        ...
+
+
 class Breeding:
     """Hands out a covering set of points, then children of the population.
 
     Args:
         name: of the method, for reasons and random numbers.
         size: members.
-        standings: decides tournaments, and who leaves: the last.
+        ranking: decides tournaments, and who leaves: the last; empty, for size + 1 members.
         blob: as `state` gave it.
     """
 
@@ -45,17 +61,17 @@ class Breeding:
         name: str,
         problem: Problem,
         size: int,
-        standings: Standings,
+        ranking: Ranking,
         operators: Operators,
         blob: Blob | None = None,
     ) -> None:
         self._name, self._problem, self._size = name, problem, size
-        self._standings = standings
+        self._ranking = ranking
         self._breeder = Breeder(problem.space, operators, may_repeat=problem.spec.is_noisy)
         self._sobol = Sobol(problem)
         self._members: list[Observation] = []
         self._since = 0
-        self._merits: list[float] | None = None
+        self._merits: Array | None = None
         self._saved = blob.document if blob and blob.version == VERSION and blob.document["size"] == size else None
 
     # -- the population
@@ -64,9 +80,11 @@ class Breeding:
         if self._saved is not None:
             found = [history.get(number) for number in self._saved["members"]]
             if None not in found:
-                self._members = [t for t in found if t is not None]
                 self._since = self._saved["since"]
-                self._merits = self._saved["merits"]
+                for trial in found:
+                    assert trial is not None
+                    self._members.append(trial)
+                    self._ranking.add(history, trial)
             self._saved = None
         for trial in history.finished_after(self._since):
             self._since = trial.told_seq
@@ -75,13 +93,12 @@ class Breeding:
 
     def _admit(self, history: History, trial: Observation) -> None:
         self._members.append(trial)
+        self._ranking.add(history, trial)
         self._merits = None
-        if len(self._members) <= self._size:
-            return
-        merits = list(self._standings(history, self._members))
-        last = int(np.argmax(merits))  # among equals the oldest leaves, so that plateaus are walked across
-        del self._members[last], merits[last]
-        self._merits = merits
+        if len(self._members) > self._size:
+            last = int(np.argmax(self._ranking.merits()))  # the oldest of equals, so that plateaus are walked across
+            del self._members[last]
+            self._ranking.remove(last)
 
     def members(self, history: History) -> list[Observation]:
         """The population, in the order in which the outcomes came."""
@@ -121,7 +138,7 @@ class Breeding:
         chosen: list[int] = []
 
         def parents(rng: np.random.Generator) -> tuple[Point, Point]:
-            pair = self._tournament(history, rng), self._tournament(history, rng)
+            pair = self._tournament(rng), self._tournament(rng)
             chosen[:] = [t.number for t in pair]
             return pair[0].parameters, pair[1].parameters
 
@@ -132,17 +149,14 @@ class Breeding:
         reason = f"child of trials {chosen[0]} and {chosen[1]}"
         return Suggestion(parameters=point, reason=reason, origin={"parents": list(chosen)})
 
-    def _tournament(self, history: History, rng: np.random.Generator) -> Observation:
+    def _tournament(self, rng: np.random.Generator) -> Observation:
         """The better of two members."""
         if self._merits is None:
-            self._merits = list(self._standings(history, self._members))
+            self._merits = self._ranking.merits()
         a, b = (int(i) for i in rng.integers(len(self._members), size=2))
         return self._members[a if self._merits[a] <= self._merits[b] else b]
 
     def state(self) -> Blob:
         """Who is in, and up to where outcomes have been read."""
-        document = {
-            "size": self._size, "members": [t.number for t in self._members], "merits": self._merits,
-            "since": self._since,
-        }  # fmt: skip
+        document = {"size": self._size, "members": [t.number for t in self._members], "since": self._since}
         return Blob(version=VERSION, document=document if self._saved is None else dict(self._saved))

@@ -34,7 +34,8 @@ LARGEST = 1e308
 
 def initial_temperature(gaps: Sequence[float]) -> float:
     """The temperature at which a move that worsens by the median of `gaps` (> 0) is accepted in 80 % of cases; 0 without any."""
-    return float(np.median(gaps)) / math.log(1 / ACCEPTED_AT_FIRST) if len(gaps) else 0.0
+    halves = float(np.median(np.array(gaps) / 2)) if len(gaps) else 0.0  # the mean of the two in the middle is finite
+    return 2 * halves / math.log(1 / ACCEPTED_AT_FIRST)
 
 
 def log_chance(before: Energy, after: Energy, temperature: float | None) -> float:

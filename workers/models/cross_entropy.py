@@ -21,6 +21,7 @@ Array = NDArray[np.float64]
 LEAST_CELL_SHARE = 0.25
 LEAST_CATEGORY_SHARE = 0.25
 WIDER = 1.25
+SMALLEST = 1e-15  # what a coordinate of the cube can tell apart; 0 would leave nothing to widen
 MOST_HALVINGS = 200
 
 
@@ -114,6 +115,7 @@ class SearchDistribution:
     def keep_wide(self, least: float) -> None:
         """Deviations stay above `least`; those of whole numbers wide enough to leave their cell now and then."""
         cells = LEAST_CELL_SHARE / np.maximum(self.columns.levels, 1)
+        least = max(least, SMALLEST)
         floor = np.where(self.columns.levels > 0, np.maximum(least, cells), least)
         self.deviation = np.minimum(np.maximum(self.deviation, floor), 1.0)
 

@@ -12,26 +12,19 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from services.domain.codec import from_unit
 from services.domain.parameters import Parameter, PermutationParameter, TokensParameter
-
-from .moves import units_of
 
 Array = NDArray[np.float64]
 ALIKE = 1e-14
 
 
-def crossed(parameter: Parameter, first: Any, second: Any, eta: float, rng: np.random.Generator) -> Any:
-    """A value between or made of two: numbers by SBX, choices from either, orders by OX, tokens by one or two cuts."""
+def crossed(parameter: Parameter, first: Any, second: Any, rng: np.random.Generator) -> Any:
+    """A value made of two without numbers: orders by OX, tokens by one or two cuts, choices from either; numbers: `NumberGenes`."""
     if isinstance(parameter, PermutationParameter):
         return order_crossover(first, second, rng)
     if isinstance(parameter, TokensParameter):
         return cut_crossover(first, second, parameter.min_length, parameter.max_length, rng)
-    if parameter.type in ("bool", "categorical"):
-        return first if rng.random() < 0.5 else second
-    a, b = units_of(parameter, first), units_of(parameter, second)
-    child = simulated_binary(a, b, eta, rng)
-    return first if np.array_equal(child, a) else from_unit(parameter, child)
+    return first if rng.random() < 0.5 else second
 
 
 def simulated_binary(first: Array, second: Array, eta: float, rng: np.random.Generator) -> Array:

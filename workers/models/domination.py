@@ -8,16 +8,16 @@ Optimization Algorithm Using Reference-Point-Based Nondominated Sorting Approach
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from itertools import combinations
 
 import numpy as np
 from numpy.typing import NDArray
 
 from services.domain.history import History, Observation
+from services.domain.study import StudySpec
 from services.domain.trial import TrialState
 
-from .generations import standings
+from .scores import COMPLETED, PRUNED, UNKNOWN, Scores, just_behind, shared_places
 
 Array = NDArray[np.float64]
 MANY = 4
@@ -48,22 +48,56 @@ def fronts(values: Array) -> NDArray[np.int64]:
     return found
 
 
-def crowding(values: Array) -> Array:
-    """(n,) of the rows of one front: the sum over objectives of the gap between both neighbours, infinite at the ends.
+def entered(values: Array, front: NDArray[np.int64], new: Array) -> NDArray[np.int64]:
+    """(n + 1,) the fronts after one more row, last: it goes behind those that dominate it, and pushes back those that it dominates.
+
+    Nobody moves by more than one front (Li, Deb, Zhang, Kwong 2014, "Efficient Non-domination Level Update Approach").
 
     Args:
-        values: (n, m); gaps count as shares of each objective's range.
+        values, front: (n, m) and (n,) before; new: (m,).
+    """
+    above = (values <= new).all(axis=1) & (values < new).any(axis=1)
+    level = int(front[above].max()) + 1 if above.any() else 0
+    found, pushing = np.append(front, level), new[None]
+    while len(pushing):
+        there = np.flatnonzero(front == level)
+        behind = _dominated(values[there], pushing)
+        level += 1
+        found[there[behind]] = level
+        pushing = values[there[behind]]
+    return found
+
+
+def _dominated(values: Array, by: Array) -> NDArray[np.bool_]:
+    """(n,) which of (n, m) rows any of (k, m) dominates."""
+    no_worse = np.ones((len(by), len(values)), dtype=bool)
+    better = np.zeros_like(no_worse)
+    for column, other in zip(values.T, by.T, strict=True):
+        no_worse &= other[:, None] <= column
+        better |= other[:, None] < column
+    return np.asarray((no_worse & better).any(axis=0))
+
+
+def crowding(values: Array, front: NDArray[np.int64] | None = None) -> Array:
+    """(n,) the sum over objectives of the gap between both neighbours in the same front, infinite at its ends.
+
+    Args:
+        values: (n, m); gaps count as shares of each objective's range in the front.
+        front: (n,); one for all if absent.
     """
     n = len(values)
+    front = np.zeros(n, dtype=np.int64) if front is None else front
     total = np.zeros(n)
     for column in values.T / 4:  # a quarter, for the difference of two finite numbers must be finite
-        order = np.argsort(column, kind="stable")
+        order = np.lexsort((column, front))
         ordered = column[order]
-        span = ordered[-1] - ordered[0]
-        gaps = np.full(n, np.inf)
-        if n > 2:
-            gaps[1:-1] = (ordered[2:] - ordered[:-2]) / span if span > 0 else 0.0
-        total[order] += gaps
+        starts = np.append(True, np.diff(front[order]) != 0)
+        ends = np.append(starts[1:], True)
+        span = (ordered[ends] - ordered[starts])[np.cumsum(starts) - 1]
+        apart = np.zeros(n)
+        apart[1:-1] = ordered[2:] - ordered[:-2]
+        gaps = np.divide(apart, span, out=np.zeros(n), where=span > 0)
+        total[order] += np.where(starts | ends, np.inf, gaps)
     return total
 
 
@@ -118,70 +152,92 @@ def niches(points: Array, of: Array) -> tuple[NDArray[np.int64], Array]:
     """
     unit = of / np.linalg.norm(of, axis=1, keepdims=True)
     along = points @ unit.T
-    beside = np.sqrt(np.maximum((points**2).sum(axis=1)[:, None] - along**2, 0.0))
-    nearest = np.argmin(beside, axis=1)
+    nearest = np.argmax(along, axis=1)  # farthest along it, nearest to it, for both lie between the axes
     rows = np.arange(len(points))
-    return nearest, along[rows, nearest] + PENALTY * beside[rows, nearest]
+    farthest = along[rows, nearest]
+    beside = np.sqrt(np.maximum((points**2).sum(axis=1) - farthest**2, 0.0))
+    return nearest, farthest + PENALTY * beside
 
 
 class Compromises:
-    """Standings of trials with several objectives, for `Breeding`: the front, then how crowded it is there.
+    """The members of a population with several objectives, for `Breeding`: by front, then by how crowded it is there.
 
     Args:
-        m: objectives.
-        size: of the population: as many directions at most.
+        spec: of the objectives.
+        size: members at most; as many directions at most.
     """
 
-    def __init__(self, m: int, size: int) -> None:
+    def __init__(self, spec: StudySpec, size: int) -> None:
+        m = len(spec.objectives)
         self._directions = directions(m, size) if m >= MANY else None
+        self._goals = [(o.metric, 1.0 if o.goal == "minimize" else -1.0) for o in spec.objectives]
+        self._scores, self._count = Scores(spec, size + 1), 0
+        self._told = np.zeros((size + 1, m))
+        self._state = np.zeros(size + 1, dtype=np.int64)
+        self._front: NDArray[np.int64] | None = None  # (n,), -1 for those that break constraints or are not known
 
-    def __call__(self, history: History, trials: Sequence[Observation]) -> list[float]:
-        """Places from 0 for the best, equal ones sharing the first of theirs.
+    def add(self, history: History, trial: Observation) -> None:
+        """A member behind the others."""
+        place = self._count
+        is_told = trial.state is not TrialState.INFEASIBLE and all(metric in trial.metrics for metric, _ in self._goals)
+        self._scores.put(place, history, trial)
+        self._told[place] = [sign * trial.metrics[metric] for metric, sign in self._goals] if is_told else 0.0
+        is_pruned = trial.state is TrialState.PRUNED
+        self._state[place] = UNKNOWN if not is_told else PRUNED if is_pruned else COMPLETED
+        self._count += 1
+        self._enter(is_told and max(history.violations(trial), default=0.0) <= 0 if not is_pruned else None)
+
+    def _enter(self, is_good: bool | None) -> None:
+        """Update the fronts; where a pruned trial is about they depend on the median and are made anew."""
+        place = self._count - 1
+        if self._front is None or is_good is None or (self._state[:place] == PRUNED).any():
+            self._front = None
+            return
+        good = self._front >= 0
+        front = np.append(self._front, -1)
+        if is_good:
+            front[np.append(good, True)] = entered(self._told[:place][good], self._front[good], self._told[place])
+        self._front = front
+
+    def remove(self, place: int) -> None:
+        """The member at a place leaves; the last one by merit dominates nobody, so that the others keep their fronts."""
+        self._scores.remove(place)
+        for column in (self._told, self._state):
+            column[place:-1] = column[place + 1 :]
+        self._count -= 1
+        self._front = None if self._front is None else np.delete(self._front, place)
+
+    def merits(self) -> Array:
+        """(n,) places from 0 for the best, equal ones sharing the first of theirs.
 
         Feasible trials by front; then those that break constraints, by how much; then those that could not be evaluated.
         """
-        keys = np.zeros((len(trials), 4))
-        if history.spec.constraints or any(t.state is not TrialState.COMPLETED for t in trials):
-            keys[:, :2] = standings(history, trials)
-        values = _values(history, trials)
-        keys[(keys[:, 0] == 0) & np.isnan(values).any(axis=1), 0] = 2
-        keys[keys[:, 0] == 2, 1] = 0
-        good = np.flatnonzero(keys[:, 0] == 0)
-        if len(good):
-            keys[good, 1:] = self._among_feasible(values[good])
-        order = np.lexsort(keys.T[::-1])
-        is_other = np.append(True, (keys[order[1:]] != keys[order[:-1]]).any(axis=1))
-        places = np.empty(len(keys))
-        places[order] = np.maximum.accumulate(np.where(is_other, np.arange(len(keys)), 0))
-        return [float(place) for place in places]
+        n = self._count
+        rank, broken = self._scores.keys(slice(0, n))
+        rank = np.where(self._state[:n] == UNKNOWN, 2, rank)
+        keys = np.zeros((n, 4))
+        keys[:, 0], keys[:, 1] = rank, np.where(rank == 1, broken, 0.0)
+        good = rank == 0
+        if good.any():
+            keys[good, 1:] = self._among_feasible(good)
+        return shared_places(keys)
 
-    def _among_feasible(self, values: Array) -> Array:
-        """(n, 3): front, and two numbers for how crowded it is there, the first one deciding."""
-        front = fronts(values)
+    def _among_feasible(self, good: NDArray[np.bool_]) -> Array:
+        """(k, 3): front, and two numbers for how crowded it is there, the first one deciding."""
+        values = self._told[: self._count][good]
+        is_pruned = self._state[: self._count][good] == PRUNED
+        if is_pruned.any():
+            behind = just_behind(self._told[: self._count][self._state[: self._count] == COMPLETED])
+            values[is_pruned] = np.maximum(values[is_pruned], behind)
+        if self._front is None or is_pruned.any():
+            self._front = np.full(self._count, -1)
+            self._front[good] = fronts(values)
+        front = self._front[good]
         found = np.zeros((len(values), 3))
         found[:, 0] = front
         if self._directions is not None:
             niche, out = niches(normalised(values, front), self._directions)
             found[:, 1], found[:, 2] = np.bincount(niche)[niche], out
-            return found
-        for number in range(int(front.max()) + 1):
-            found[front == number, 1] = -crowding(values[front == number])
+        else:
+            found[:, 1] = -crowding(values, front)
         return found
-
-
-def _values(history: History, trials: Sequence[Observation]) -> Array:
-    """(n, m) values; of pruned ones the last told, but none better than the median of the completed; nan where not told."""
-    signs = [(o.metric, 1.0 if o.goal == "minimize" else -1.0) for o in history.spec.objectives]
-    told = (TrialState.COMPLETED, TrialState.PRUNED)
-    found = np.array(
-        [
-            [sign * t.metrics.get(metric, math.nan) if t.state in told else math.nan for metric, sign in signs]
-            for t in trials
-        ]
-    )
-    is_pruned = np.array([t.state is TrialState.PRUNED for t in trials])
-    completed = found[np.array([t.state is TrialState.COMPLETED for t in trials])]
-    if len(completed) and is_pruned.any():
-        middle = np.sort(completed, axis=0)[len(completed) // 2]
-        found[is_pruned] = np.maximum(found[is_pruned], middle)
-    return found

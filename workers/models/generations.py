@@ -8,6 +8,8 @@ came may learn from them.
 
 from __future__ import annotations
 
+import math
+import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
@@ -66,7 +68,8 @@ def ranks(history: History, trials: Sequence[Observation]) -> list[float]:
     """Ranks from 0 for the best, equal ones sharing their average.
 
     Order: feasible by value; then those that break constraints, by how much in the constraints' own spread; then those that could not
-    be evaluated. A pruned trial counts as its last measurement, but never as better than the median of the completed ones.
+    be evaluated. A pruned trial counts as its last measurement, but never as better than the median of the completed ones, nor as its
+    equal.
     """
     return ranked(standings(history, trials))
 
@@ -89,7 +92,7 @@ def ranked(keys: Sequence[Key]) -> list[float]:
 def standings(history: History, trials: Sequence[Observation]) -> list[Key]:
     """What `ranks` sorts trials by."""
     values = [history.values(t)[0] for t in trials if t.state is TrialState.COMPLETED]
-    middle = sorted(values)[len(values) // 2] if values else 0.0
+    middle = sorted(values)[len(values) // 2] if values else -math.inf
     scales = _scales([history.violations(t) for t in trials if t.state is TrialState.COMPLETED])
     return [_key(history, trial, middle, scales) for trial in trials]
 
@@ -107,6 +110,6 @@ def _key(history: History, trial: Observation, middle: float, scales: Iterable[f
     value = trial.metrics[objective.metric]
     value = value if objective.goal == "minimize" else -value
     if trial.state is TrialState.PRUNED:
-        return 0, max(value, middle)
+        return 0, max(value, min(math.nextafter(middle, math.inf), sys.float_info.max))
     violation = sum(max(0.0, v) / scale for v, scale in zip(history.violations(trial), scales, strict=True))
     return (1, violation) if violation > 0 else (0, value)

@@ -205,8 +205,11 @@ def mutated(parameter: Parameter, value: Any, eta: float, rng: np.random.Generat
     at = int(rng.integers(len(units)))
     units[at] = polynomial(units[at : at + 1], eta, rng)[0]
     found = from_unit(parameter, units)
-    if parameter.size is None or found != value:
-        return found
-    place, last = place_of(parameter, value), parameter.size - 1
+    return neighbour(parameter, value, rng) if parameter.size is not None and found == value else found
+
+
+def neighbour(parameter: Parameter, value: Any, rng: np.random.Generator) -> Any:
+    """The level below or above of an ordered countable parameter that has more than one."""
+    place, last = place_of(parameter, value), (parameter.size or 1) - 1
     up = place == 0 or (place < last and rng.random() < 0.5)
     return value_at(parameter, place + 1 if up else place - 1)

@@ -6,6 +6,7 @@ What nevergrad draws from NumPy's global generator is drawn from a state that fo
 
 from __future__ import annotations
 
+import math
 import threading
 import warnings
 import weakref
@@ -262,8 +263,8 @@ class ToldValues:
 
     @property
     def median(self) -> float:
-        """Of those noted; 0 before the first."""
-        return self.ordered[len(self.ordered) // 2] if self.ordered else 0.0
+        """Of those noted; minus infinity before the first."""
+        return self.ordered[len(self.ordered) // 2] if self.ordered else -math.inf
 
     def beyond(self, by: float = 1.0) -> float:
         """Worse than the worst, by a multiple of the spread."""

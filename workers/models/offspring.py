@@ -12,13 +12,13 @@ from typing import Any
 
 import numpy as np
 
-from services.domain.codec import from_unit
 from services.domain.parameters import Parameter, TokensParameter, VectorParameter
 from services.domain.sampling import draw, draw_value, unused
 from services.domain.space import Point, Space, point_key
 
 from .crossover import crossed
-from .moves import edited, movable, mutated, polynomial, settled, units_of
+from .moves import edited, movable, mutated, settled
+from .number_genes import NumberGenes
 
 TRIES = 20
 
@@ -49,6 +49,10 @@ class Breeder:
 
     def __init__(self, space: Space, operators: Operators, *, may_repeat: bool) -> None:
         self._space, self._operators, self._may_repeat = space, operators, may_repeat
+        self._usual_rate = operators.mutation
+        if operators.mutation is None and not any(p.when or isinstance(p, TokensParameter) for p in space.parameters):
+            self._usual_rate = 1.0 / max(1, sum(_genes(p, None) for p in space.parameters if p.size != 1))
+        self._numbers = NumberGenes(space, operators.eta_crossover, operators.eta_mutation)
 
     def child(
         self,
@@ -75,12 +79,14 @@ class Breeder:
         """A child that differs from both parents where it can; parameter constraints are not looked at."""
         mate = second if rng.random() < self._operators.crossover else first
         rate = self._rate(first)
-        child: Point = {}
+        child: Point = self._numbers.bred(first, mate, rate, rng)
+        found: Point = {}
         for parameter in self._space.ordered:
-            if self._space.is_active(parameter, child):
-                child[parameter.name] = self._gene(parameter, first, mate, rate, rng)
-        child = self._space.sorted(child)
-        return self._changed(child, rng) if child in (first, second) else child
+            if self._space.is_active(parameter, found):
+                name = parameter.name
+                found[name] = child[name] if name in child else self._gene(parameter, first, mate, rate, rng)
+        found = self._space.sorted(found)
+        return self._changed(found, rng) if found in (first, second) else found
 
     def repaired(self, child: Point, parent: Point, rng: np.random.Generator) -> Point:
         """The child with as many genes of its parent as it takes to keep the parameter constraints; the parent keeps them."""
@@ -95,8 +101,8 @@ class Breeder:
         return dict(parent)
 
     def _rate(self, point: Point) -> float:
-        if self._operators.mutation is not None:
-            return self._operators.mutation
+        if self._usual_rate is not None:
+            return self._usual_rate
         genes = sum(_genes(p, point[p.name]) for p in movable(self._space, point))
         return 1.0 / max(1, genes)
 
@@ -107,24 +113,13 @@ class Breeder:
             return draw_value(parameter, rng)
         value = known[0]
         if len(known) == 2 and mate is not first:
-            value = crossed(parameter, known[0], known[1], self._operators.eta_crossover, rng)
-        return self._mutated(parameter, value, rate, rng)
-
-    def _mutated(self, parameter: Parameter, value: Any, rate: float, rng: np.random.Generator) -> Any:
-        if parameter.size == 1:
-            return value
-        if isinstance(parameter, VectorParameter):
-            units = units_of(parameter, value)
-            hit = rng.random(len(units)) < rate
-            if not hit.any():
-                return value
-            units[hit] = polynomial(units[hit], self._operators.eta_mutation, rng)
-            return from_unit(parameter, units)
+            value = crossed(parameter, known[0], known[1], rng)
         if isinstance(parameter, TokensParameter):
             for _ in range(int(rng.binomial(max(1, len(value)), rate))):
                 value = edited(parameter, value, rng)
             return value
-        return mutated(parameter, value, self._operators.eta_mutation, rng) if rng.random() < rate else value
+        is_hit = parameter.size != 1 and rng.random() < rate
+        return mutated(parameter, value, self._operators.eta_mutation, rng) if is_hit else value
 
     def _changed(self, child: Point, rng: np.random.Generator) -> Point:
         """The point with one parameter mutated."""

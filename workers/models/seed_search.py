@@ -21,10 +21,8 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from services.domain.errors import FieldError
 from services.domain.history import History, Observation
 from services.domain.seeds import Noise
-from services.domain.study import StudySpec
 from services.domain.suggester import Blob, Problem, Suggestion
 from services.domain.updates import Mask, Rule, Update
 from workers.models.generations import EVALUATED, ranks
@@ -84,13 +82,6 @@ class MaskSchedule:
         if rest or not 1 <= number <= self.rounds:
             return None
         return Mask(kind=self.kind, keep=self.keep**number, rewind=self.rewind)
-
-
-def stands_alone(spec: StudySpec) -> list[FieldError]:
-    """What speaks against a study of seeds that has other parameters too."""
-    if len(spec.parameters) == 1:
-        return []
-    return [FieldError("/parameters", "a vector with encoding seed stands alone; put other settings in other studies")]
 
 
 class SeedSearch:

@@ -23,23 +23,29 @@ from services.domain.trial import TrialState
 
 from .generations import EVALUATED, ranks
 from .positions import Places
+from .rounds import Rounds
+from .scores import Scores
 
 Array = NDArray[np.float64]
 Move = tuple[Array, Mapping[str, Any]]
 TRIES = 20
 COLLAPSED = 1e-9
 ROUNDS_IN_BUDGET = 10
+FEWEST_ROWS = 8
 
 
 def usual_rows(problem: Problem, most: int) -> int:
     """Rows of a population where nobody says: by dimension, 20 to `most`, and few enough for some rounds of the budget."""
     usual = min(max(10 + 2 * Places(problem.space).size, 20), most)
     budget = problem.spec.limits.max_trials
-    return usual if budget is None else min(usual, max(8, budget // ROUNDS_IN_BUDGET))
+    return usual if budget is None else min(usual, max(FEWEST_ROWS, budget // ROUNDS_IN_BUDGET))
 
 
 class SteadyState(ABC):
     """A population of `size` rows; subclasses say how a row moves and what they learn from an outcome.
+
+    Args:
+        size: rows wanted; at most a third of limits.max_trials, or 8.
 
     Attributes:
         places: where points are in the unit cube.
@@ -56,6 +62,8 @@ class SteadyState(ABC):
     version: ClassVar[int] = 1
 
     def __init__(self, problem: Problem, size: int, blob: Blob | None) -> None:
+        budget = problem.spec.limits.max_trials
+        size = size if budget is None else min(size, max(FEWEST_ROWS, budget // 3))  # the rest is for moves
         self.problem = problem
         self.places = Places(problem.space)
         self.size = size
@@ -63,9 +71,11 @@ class SteadyState(ABC):
         self.now: list[int | None] = [None] * size
         self.best: list[int | None] = [None] * size
         self.told = self.rounds = self.era = 0
-        self._in_round = self._seen = self._open = 0
+        self._in_round = self._seen = 0
         self._rows: dict[int, Array] = {}
         self._order: list[int] | None = None
+        self._scores, self._unscored = Scores(problem.spec, size), set(range(size))
+        self._turns = Rounds(self.name)
         self._must_differ = problem.space.is_finite and not problem.spec.is_noisy
         if blob is not None and blob.version == self.version and blob.document["basis"] == self._basis():
             self._restore(blob.document)
@@ -120,9 +130,20 @@ class SteadyState(ABC):
         """The rows of `members`, by their best trial, the best one first."""
         if self._order is None:
             rows = self.members()
-            merit = ranks(history, [self.trial(history, self.best[r]) for r in rows])
-            self._order = [rows[i] for i in sorted(range(len(rows)), key=lambda i: (merit[i], rows[i]))]
+            for row in self._unscored.intersection(rows):
+                self._scores.put(row, history, self.trial(history, self.best[row]))
+            self._unscored.difference_update(rows)
+            self._order = self._scores.order(rows)
         return self._order
+
+    def compared(self, history: History, first: Observation, second: Observation) -> tuple[float, float]:
+        """Ranks of two trials; a pruned one counts by the median of all members, not of these two."""
+        pair = [first, second]
+        if any(t.state is TrialState.PRUNED for t in pair):
+            numbers = {self.best[r] for r in self.members()} - {first.number, second.number}
+            pair += [self.trial(history, n) for n in sorted(n for n in numbers if n is not None)]
+        found = ranks(history, pair)
+        return found[0], found[1]
 
     def retire_worst(self, history: History) -> None:
         """Take the worst row out of use: one without a member first."""
@@ -143,9 +164,9 @@ class SteadyState(ABC):
         keep = self.by_merit(history)[0]
         for row in range(self.size):
             if row != keep:
-                self.now[row] = self.best[row] = None
+                self.now[row] = None
+                self._lead(row, None)
         self.era += 1
-        self._order = None
 
     # outcomes
 
@@ -166,13 +187,12 @@ class SteadyState(ABC):
         before = self.best[row]
         if "again" in trial.origin and is_own:
             if before == trial.origin["again"] and not is_old:
-                self.best[row], self._order = trial.number, None  # what is newer counts, so that no lucky value stays
+                self._lead(row, trial.number)  # what is newer counts, so that no lucky value stays
             self._count(history)
             return
         is_better = before is None or self._is_better(history, trial, before)
         if is_better:
-            self.best[row] = trial.number
-            self._order = None
+            self._lead(row, trial.number)
         if is_own and not is_old and row == trial.origin["row"]:
             self.now[row] = max(trial.number, self.now[row] or 0)
             self.learn(history, trial, row, before, is_better)
@@ -181,8 +201,13 @@ class SteadyState(ABC):
         if is_own:
             self._count(history)
 
+    def _lead(self, row: int, number: int | None) -> None:
+        """A trial becomes the best of its row."""
+        self.best[row], self._order = number, None
+        self._unscored.add(row)
+
     def _is_better(self, history: History, trial: Observation, than: int) -> bool:
-        new, old = ranks(history, [trial, self.trial(history, than)])
+        new, old = self.compared(history, trial, self.trial(history, than))
         return new < old or (new == old and trial.state is not TrialState.INFEASIBLE and trial.number > than)
 
     def _count(self, history: History) -> None:
@@ -204,7 +229,7 @@ class SteadyState(ABC):
     def suggest(self, history: History, count: int) -> list[Suggestion]:
         """Up to `count` points; fewer when a finite space is used up."""
         self._catch_up(history)
-        turn, free = self._turn(history)
+        turn, free = self._turns.turn(history, self.live)
         keys: set[str] = set()
         found: list[Suggestion] = []
         for number in range(history.next_number, history.next_number + count):
@@ -223,17 +248,6 @@ class SteadyState(ABC):
         """Why the point, for people."""
         how = ", drawn at random" if "drawn" in remembered else ", the best once more" if "again" in remembered else ""
         return f"round {turn}, row {row}, {len(self.live)} rows" + how
-
-    def _turn(self, history: History) -> tuple[int, list[int]]:
-        """The open round, and its rows that no trial has yet, last one first."""
-        while self._used(history, self._open + 1):
-            self._open += 1
-        used = self._used(history, self._open)
-        free = [r for r in reversed(self.live) if r not in used]
-        return (self._open, free) if free else (self._open + 1, self.live[::-1])
-
-    def _used(self, history: History, turn: int) -> set[int]:
-        return {t.origin["row"] for t in history.generation(turn) if t.origin.get("method") == self.name}
 
     def _propose(
         self, history: History, turn: int, row: int, number: int, keys: set[str]
@@ -265,7 +279,7 @@ class SteadyState(ABC):
     def state(self) -> Blob | None:
         """Which trials are members, what the method learned, and how far the outcomes have been read."""
         document = {
-            "basis": self._basis(), "seen": self._seen, "open": self._open, "told": self.told, "rounds": self.rounds,
+            "basis": self._basis(), "seen": self._seen, "open": self._turns.open, "told": self.told, "rounds": self.rounds,
             "in_round": self._in_round, "era": self.era, "live": self.live, "now": self.now, "best": self.best,
             "learned": self.document(),
         }  # fmt: skip
@@ -276,7 +290,7 @@ class SteadyState(ABC):
         return [self.size, self.problem.spec.limits.max_trials]
 
     def _restore(self, saved: Mapping[str, Any]) -> None:
-        self._seen, self._open, self._in_round = saved["seen"], saved["open"], saved["in_round"]
+        self._seen, self._turns.open, self._in_round = saved["seen"], saved["open"], saved["in_round"]
         self.told, self.rounds, self.era = saved["told"], saved["rounds"], saved["era"]
         self.live, self.now, self.best = list(saved["live"]), list(saved["now"]), list(saved["best"])
         self.load(saved["learned"])

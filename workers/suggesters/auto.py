@@ -114,7 +114,7 @@ class Auto:
         if name not in self._made:
             spec = get(name)
             problem = self._problem
-            options = _cmaes_options(problem.spec) if name == "cmaes" else {}
+            options = _cmaes_options(problem.spec) if name == "cmaes" else {"chains": 1} if name == "step" else {}
             self._made[name] = spec.create(problem, spec.parse_options(options), self._blobs.get(name))
         return self._made[name]
 
@@ -157,7 +157,7 @@ def choose(spec: StudySpec, history: History) -> tuple[str, str]:
         if _serves("claps", spec):
             return "claps", "few of so many tokens matter"
         return _for_long_sequences(spec)
-    d, n = dimensions(spec), len(history.completed)
+    d, n = dimensions(spec), history.completed_count
     plain = all(p.type in ("float", "int", "vector") and not p.when for p in spec.parameters)
     free = sum(getattr(p, "length", 1) for p in spec.parameters if getattr(p, "min", 0) != getattr(p, "max", 1))
     single = len(spec.objectives) == 1 and not any(p.type in SEQUENCES for p in spec.parameters)
@@ -242,7 +242,7 @@ def _contest(history: History) -> tuple[str, str]:
 
 def _refuse(spec: StudySpec, _: NoOptions) -> list[FieldError]:
     if spec.seed_vector is not None:
-        from workers.models.seed_search import stands_alone
+        from workers.models.seed_spaces import stands_alone
 
         if problems := stands_alone(spec):
             return problems

@@ -36,13 +36,16 @@ class CboOptions(Document):
     """What consensus-based optimisation can be told."""
 
     popsize: int | None = Field(
-        default=None, ge=2, le=10_000, description="Particles; limits.max_running, from 20 to 1000, if absent."
+        default=None,
+        ge=2,
+        le=10_000,
+        description="Particles, a third of limits.max_trials at most; max_running, from 20 to 1000, if absent.",
     )
     drift: float = Field(default=1.0, ge=0, le=100, description="lambda: pull to the consensus.")
     noise: float = Field(
         default=5.1, ge=0, le=100, description="sigma: scatter, times the distance from it. Below 1.4 the theory holds."
     )
-    dt: float = Field(default=0.01, gt=0, le=1, description="Length of a step.")
+    dt: float = Field(default=0.01, ge=1e-6, le=1, description="Length of a step.")
     isotropic: bool = Field(default=False, description="The same scatter in every direction, not by coordinate.")
     weight: Literal["factor", "effective"] = Field(
         default="factor", description="alpha grows by a factor each round, or weighs a share of the particles as one."
@@ -85,6 +88,9 @@ class Consensus(SteadyState):
         self._before: list[int | None] = []
         self._latest: tuple[tuple[int, int], tuple[Array, Array, float]] | None = None
         super().__init__(problem, options.popsize or _usual(problem), blob)
+        self._read: list[int | None] = [None] * self.size  # by row, the trial whose place and value stand here
+        self._at, self._told = np.zeros((self.size, self.places.size)), np.zeros(self.size)
+        self._is_pruned = np.zeros(self.size, dtype=bool)
 
     def move(self, history: History, row: int, rng: np.random.Generator) -> Move | None:
         """A step towards the consensus; a particle without an outcome starts among the others."""
@@ -119,27 +125,32 @@ class Consensus(SteadyState):
     def _heard(self, history: History) -> tuple[Array, Array, float]:
         """(N, n) places that make the consensus, (N,) their values, and alpha; the same until an outcome comes."""
         if self._latest is None or self._latest[0] != (self.told, self._seen):
-            numbers = self._numbers()
-            at = np.array([self.place(history, n) for n in numbers])
-            values = self._values(history, numbers)
-            self._latest = (self.told, self._seen), (at, values, self._alpha(values) if numbers else 0.0)
+            rows = self._read_rows(history)
+            values = self._values(history, rows)
+            self._latest = (self.told, self._seen), (self._at[rows], values, self._alpha(values) if len(rows) else 0.0)
         return self._latest[1]
 
-    def _numbers(self) -> list[int]:
-        """The trials that make the consensus: the newest, or with memory the best, of each particle."""
-        return [n for n in (self.now if self._options.memory is None else self.best) if n is not None]
+    def _read_rows(self, history: History) -> NDArray[np.int64]:
+        """(N,) rows that make the consensus, after reading the trials that are new in it."""
+        numbers = self.now if self._options.memory is None else self.best
+        for row, (number, before) in enumerate(zip(numbers, self._read, strict=True)):
+            if number != before and number is not None:
+                trial = self.trial(history, number)
+                self._at[row], self._told[row] = self.place(history, number), _value(history, trial)
+                self._is_pruned[row] = trial.state is TrialState.PRUNED
+        self._read = list(numbers)
+        return np.array([row for row, number in enumerate(numbers) if number is not None], dtype=np.int64)
 
-    def _values(self, history: History, numbers: list[int]) -> Array:
+    def _values(self, history: History, rows: NDArray[np.int64]) -> Array:
         """(N,) values above the lowest in units of their scale, inf where a trial does not count; ranks where none is feasible."""
-        trials = [self.trial(history, n) for n in numbers]
-        found = np.array([_value(history, t) for t in trials])
+        found, pruned = self._told[rows], self._is_pruned[rows]
         counts = np.isfinite(found)
         if not counts.any():
+            trials = [self.trial(history, self._read[row]) for row in rows]
             return np.array(ranks(history, trials)) / max(1, len(trials))
-        middle = 2 * np.median(found[counts] / 2)  # halves: the mean of the two in the middle is finite
-        for i, trial in enumerate(trials):
-            if trial.state is TrialState.PRUNED:
-                found[i] = max(found[i], middle)
+        if pruned.any() and (counts & ~pruned).any():
+            middle = 2 * np.median(found[counts & ~pruned] / 2)  # halves: the mean of the two in the middle is finite
+            found[pruned] = np.maximum(found[pruned], middle)
         with np.errstate(over="ignore"):
             return np.asarray((found - found.min()) / (self._scale or _spread(found[counts])))
 
@@ -156,7 +167,7 @@ class Consensus(SteadyState):
             self.begin_anew(history)
             self._begun, self._before = self.rounds, []
         if self._scale is None:
-            found = np.array([_value(history, self.trial(history, n)) for n in self._numbers()])
+            found = self._told[self._read_rows(history)]
             counts = np.isfinite(found)
             if counts.any() and found[counts].max() > found[counts].min():
                 self._scale = _spread(found[counts])

@@ -48,7 +48,7 @@ class CemOptions(Document):
     smoothing: float | None = Field(
         default=None, gt=0, le=1, description="Part of the new in each update; 0.7 (cem), 1 (mppi) if absent."
     )
-    sigma0: float = Field(default=0.3, gt=0, le=1, description="First deviation, as a share of each range.")
+    sigma0: float = Field(default=0.3, ge=1e-6, le=1, description="First deviation, as a share of each range.")
     min_sigma: float = Field(default=1e-3, ge=0, le=0.5, description="Least deviation, as a share of each range.")
     min_sigma_decay: float = Field(default=0.95, gt=0, le=1, description="Factor on min_sigma for each generation.")
     keep_elites: float = Field(
@@ -142,14 +142,18 @@ class CrossEntropy:
             return  # nowhere could anything be measured: the same distribution once more
         if len({order[i] for i in judged}) == 1 and len(judged) > 1:
             self._distribution.widen()
+            self._keep_wide()
             return
         chosen, weights = self._weighted(history, [everyone[i] for i in judged])
         points = [t.parameters for t in chosen]
         rows, active = self._codec.encode_many(points), np.array([self._codec.active(p) for p in points])
         spread = len(chosen) > 1 and (self._options.mode == "cem" or self._options.fit_sigma)
         self._distribution.fit(rows, active, weights, self._smoothing(), spread=spread)
-        self._distribution.keep_wide(self._options.min_sigma * self._options.min_sigma_decay**self._generation)
+        self._keep_wide()
         self._kept = [t.number for t in chosen[: math.floor(self._options.keep_elites * self._elite())]]
+
+    def _keep_wide(self) -> None:
+        self._distribution.keep_wide(self._options.min_sigma * self._options.min_sigma_decay**self._generation)
 
     def _late(self, history: History, full: Closing) -> list[Observation]:
         """Trials of earlier generations that came only now: a sample is a sample, whatever it was drawn from."""

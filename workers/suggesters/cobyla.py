@@ -34,7 +34,7 @@ class CobylaOptions(Document):
     """What COBYLA can be told."""
 
     initial_radius: float = Field(
-        default=0.3, gt=0, le=0.5, description="First trust region, as a share of each range."
+        default=0.3, ge=1e-6, le=0.5, description="First trust region, as a share of each range."
     )
     final_radius: float = Field(
         default=1e-6,

@@ -35,7 +35,10 @@ class DeOptions(Document):
     """What differential evolution can be told."""
 
     popsize: int | None = Field(
-        default=None, ge=FEWEST, le=10_000, description="Members at first; 10 + 2 n, from 20 to 100, if absent."
+        default=None,
+        ge=FEWEST,
+        le=10_000,
+        description="Members at first, a third of limits.max_trials at most; 10 + 2 n, from 20 to 100, if absent.",
     )
     scale: float = Field(default=0.5, gt=0, le=1, description="F at first: the length of steps, adapted from then on.")
     crossover: float = Field(

@@ -28,17 +28,12 @@ class GaOptions(Document):
 
 def _create(problem: Problem, options: GaOptions, blob: Blob | None) -> Suggester:
     from workers.models.breeding import Breeding, population_size
-    from workers.models.generations import ranks
     from workers.models.offspring import Operators
+    from workers.models.scores import ByValue
 
-    return Breeding(
-        "ga",
-        problem,
-        population_size(options.popsize, problem.spec.limits.max_trials),
-        ranks,
-        Operators(**options.model_dump(exclude={"popsize"})),
-        blob=blob,
-    )
+    size = population_size(options.popsize, problem.spec.limits.max_trials)
+    operators = Operators(**options.model_dump(exclude={"popsize"}))
+    return Breeding("ga", problem, size, ByValue(problem.spec, size), operators, blob=blob)
 
 
 SPEC = Spec(

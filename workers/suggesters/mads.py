@@ -34,7 +34,9 @@ MOST_FURTHER = 40
 class MadsOptions(Document):
     """What the direct search can be told."""
 
-    initial_frame: float = Field(default=0.1, gt=0, le=1, description="First largest move, as a share of each range.")
+    initial_frame: float = Field(
+        default=0.1, ge=1e-6, le=1, description="First largest move, as a share of each range."
+    )
     min_frame: float = Field(default=1e-6, ge=1e-12, le=0.1, description="Converged below this: a new run starts.")
     opportunistic: bool = Field(default=True, description="End an iteration with its first success.")
     speculative: int = Field(default=1, ge=0, le=3, description="Repetitions of a successful move, ×1.5, ×1, ×0.67.")

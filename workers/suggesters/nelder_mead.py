@@ -26,16 +26,16 @@ MOST_COORDINATES = 100
 class NelderMeadOptions(Document):
     """What the simplex search can be told."""
 
-    initial_simplex: float = Field(default=0.2, gt=0, le=0.5, description="First edges, as a share of each range.")
+    initial_simplex: float = Field(default=0.2, ge=1e-6, le=0.5, description="First edges, as a share of each range.")
     min_simplex: float = Field(
         default=1e-6, ge=1e-12, le=0.1, description="A simplex this small has converged: a new search starts elsewhere."
     )
     adaptive: bool = Field(default=True, description="Coefficients of Gao and Han for n dimensions; else 2, 1/2, 1/2.")
     chains: int = Field(
-        default=1,
+        default=4,
         ge=1,
         le=64,
-        description="Searches side by side, for many workers; each starts at a place of its own.",
+        description="Searches side by side, each from a place of its own: the next one begins when all before it wait for trials.",
     )
 
 

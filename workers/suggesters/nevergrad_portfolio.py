@@ -56,9 +56,8 @@ class Nevergrad:
         usual = max(200, 50 * self._parametrization.size)
         self._budget = options.budget or limits.max_trials or usual
         self._workers = 1 if options.optimizer in SEQUENTIAL else options.workers or limits.max_running or 1
-        libraries = " ".join(f"{name}={version(name)}" for name in LIBRARIES)
         self._portfolio: Portfolio | None = None
-        self._run = f"{options.optimizer} budget={self._budget} workers={self._workers} {libraries}"
+        self._run = f"{options.optimizer} budget={self._budget} workers={self._workers} {_versions()}"
         self._forget()
 
     def _forget(self) -> None:

@@ -33,8 +33,8 @@ def _create(problem: Problem, options: Nsga2Options, blob: Blob | None) -> Sugge
     from workers.models.offspring import Operators
 
     size = population_size(options.popsize, problem.spec.limits.max_trials)
-    standings = Compromises(len(problem.spec.objectives), size)
-    return Breeding("nsga2", problem, size, standings, Operators(**options.model_dump(exclude={"popsize"})), blob=blob)
+    operators = Operators(**options.model_dump(exclude={"popsize"}))
+    return Breeding("nsga2", problem, size, Compromises(problem.spec, size), operators, blob=blob)
 
 
 SPEC = Spec(

@@ -28,7 +28,10 @@ MOST_ROWS = 40
 class PsoOptions(Document):
     """What the swarm can be told."""
 
-    popsize: int | None = Field(default=None, ge=2, le=10_000, description="Particles; 10 + 2 n, 20 to 40, if absent.")
+    popsize: int | None = Field(
+        default=None, ge=2, le=10_000,
+        description="Particles, a third of limits.max_trials at most; 10 + 2 n, from 20 to 40, if absent.",
+    )  # fmt: skip
     inertia: float = Field(default=0.7298, ge=0, lt=1, description="Share of its velocity that a particle keeps.")
     own: float = Field(
         default=1.496, ge=0, le=4, description="Pull to the best place that the particle itself has seen."

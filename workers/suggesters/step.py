@@ -39,7 +39,7 @@ class StepOptions(Document):
         default=1, ge=1, le=1000, description="How often a search goes over all coordinates; then it is over too."
     )
     chains: int = Field(
-        default=1,
+        default=4,
         ge=1,
         le=64,
         description="Searches side by side: the next one begins when all before it wait for trials.",

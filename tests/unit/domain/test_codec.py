@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from services.domain.codec import Codec
+from services.domain.codec import Codec, from_unit, to_unit
 from services.domain.errors import Invalid
 from services.domain.sampling import at, draw, draw_any, draw_many, generator, listed, unused
 from services.domain.space import Space, point_key
@@ -109,6 +109,23 @@ def test_a_point_keeps_itself_through_the_cube(found: Space, seed: int) -> None:
         else:
             assert again[name] == value
     np.testing.assert_allclose(codec.snap(row), codec.encode(again), atol=1e-9)
+
+
+@settings(max_examples=60, deadline=None, derandomize=True, database=None)
+@given(space(), st.integers(0, 2**32))
+def test_a_row_is_decoded_and_encoded_value_by_value_to_the_last_bit(found: Space, seed: int) -> None:
+    codec, rng = Codec(found), np.random.default_rng(seed)
+    row = rng.random(codec.dimensions)
+    point = codec.decode(row)
+    assert point == {name: from_unit(found.by_name[name], row[codec.slices[name]]) for name in point}
+    again = codec.encode(point)
+    for name, columns in codec.slices.items():
+        expected = to_unit(found.by_name[name], point[name]) if name in point else 0.5
+        assert np.array_equal(again[columns], np.full(columns.stop - columns.start, expected))
+    first = next(iter(point))
+    alone = codec.encode({first: point[first]})
+    assert np.array_equal(alone[codec.slices[first]], again[codec.slices[first]])
+    assert np.all(np.delete(alone, np.r_[codec.slices[first]]) == 0.5)
 
 
 def test_end_values_of_integers_get_the_same_share_as_inner_ones() -> None:

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from services.domain.history import History, Observation
 from services.domain.trial import TrialState
 from workers.models.folding import Box
+from workers.models.generations import EVALUATED
 from workers.models.lq_model import FIT_SHARE, Kind, LqModel, coefficients, kendall_tau
 
 from .cube import Cube
@@ -35,11 +36,18 @@ MOST_FULL = 20
 
 @dataclass(frozen=True)
 class Entry:
-    """A told trial: its number, (n,) coordinates, value; infinite for an infeasible one, which counts as the worst of the others."""
+    """A told trial.
+
+    Attributes:
+        number: of the trial; x: (n,) coordinates.
+        value: infinite for an infeasible one, which counts as the worst of the others.
+        is_pruned: the value is its last one and counts as no better than the median of the completed ones.
+    """
 
     number: int
     x: Array
     value: float
+    is_pruned: bool = False
 
 
 class Surrogate:
@@ -67,8 +75,9 @@ class Surrogate:
     def warm(self, history: History, trials: Sequence[Observation], popsize: int) -> None:
         """Take in what was told before the first generation, the best first."""
         known = [entry for t in trials if (entry := self._entry(history, t)) is not None]
-        known.sort(key=lambda entry: entry.value)
-        self._archive = known[: self._most_entries(popsize)]
+        self._archive = known
+        self._sort(len(known))
+        del self._archive[self._most_entries(popsize) :]
         self._fit()
 
     def open(self, popsize: int) -> None:
@@ -83,11 +92,15 @@ class Surrogate:
             del self._archive[self._most_entries(popsize) :]
 
     def _entry(self, history: History, trial: Observation) -> Entry | None:
-        if trial.state not in (TrialState.COMPLETED, TrialState.INFEASIBLE):
+        if trial.state not in EVALUATED:
             return None
-        is_feasible = trial.state is TrialState.COMPLETED and max(history.violations(trial), default=0.0) <= 0
-        value = history.values(trial)[0] if is_feasible else math.inf
-        return Entry(trial.number, self._coordinates(trial), value)
+        objective, is_pruned, value = history.spec.objectives[0], trial.state is TrialState.PRUNED, math.inf
+        is_bad = trial.state is TrialState.INFEASIBLE or (
+            trial.state is TrialState.COMPLETED and max(history.violations(trial), default=0.0) > 0
+        )
+        if objective.metric in trial.metrics and not is_bad:
+            value = trial.metrics[objective.metric] * (1 if objective.goal == "minimize" else -1)
+        return Entry(trial.number, self._coordinates(trial), value, is_pruned)
 
     def _most_entries(self, popsize: int) -> int:
         return max(popsize, self._enough)
@@ -98,7 +111,7 @@ class Surrogate:
         Args:
             evaluated: outcomes of the open generation so far.
         """
-        self._archive[:evaluated] = sorted(self._archive[:evaluated], key=lambda entry: entry.value)
+        self._sort(evaluated)
         self._fit()
         number = int(max(TAU_POINTS, min(1.2 * evaluated, 0.75 * popsize)))
         self.tau = 0.0
@@ -115,9 +128,23 @@ class Surrogate:
         known = sum(math.isfinite(entry.value) for entry in self._archive)
         self.model = LqModel.fit(*self._data(), self._most) if known >= 2 else None
 
+    def _sort(self, newest: int) -> None:
+        """Put the newest entries in order, the best first."""
+        order = np.argsort(self._counted()[:newest], kind="stable")
+        self._archive[:newest] = [self._archive[i] for i in order]
+
+    def _counted(self) -> Array:
+        """(m,) values of the archive, infinite for those that are infeasible."""
+        y = np.array([entry.value for entry in self._archive])
+        pruned = np.array([entry.is_pruned for entry in self._archive], dtype=bool)
+        completed = np.sort(y[~pruned & np.isfinite(y)])
+        if pruned.any() and len(completed):
+            y[pruned] = np.maximum(y[pruned], completed[len(completed) // 2])
+        return y
+
     def _data(self) -> tuple[Array, Array]:
         """(m, n) points and (m,) finite values of the archive, the newest first."""
-        y = np.array([entry.value for entry in self._archive])
+        y = self._counted()
         return np.array([entry.x for entry in self._archive]), np.where(np.isinf(y), y[np.isfinite(y)].max(), y)
 
     def values(self, box: Box, cube: Cube, members: Sequence[Member]) -> list[float]:

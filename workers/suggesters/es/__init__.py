@@ -7,9 +7,9 @@ theta at every client alike (`workers/models/seed_search.py`; docs/seeds.md for 
 from __future__ import annotations
 
 import math
-from typing import Literal, Self
+from typing import Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field
 
 from services.domain.document import Document
 from services.domain.errors import FieldError
@@ -73,14 +73,6 @@ class EsOptions(Document):
     )  # fmt: skip
     mask: MaskOptions | None = None
 
-    @model_validator(mode="after")
-    def _fits(self) -> Self:
-        if self.mask is not None and self.mask.kind == "snr" and self.rule != "snes":
-            raise ValueError("a mask of kind snr needs rule snes")
-        if self.rule == "snes" and self.rank:
-            raise ValueError("rule snes needs rank 0: it has a deviation for each entry")
-        return self
-
 
 def usual_pairs(spec: StudySpec, least: int) -> int:
     """Pairs a generation where nobody says: enough for the workers, few enough for `GENERATIONS` generations."""
@@ -89,10 +81,17 @@ def usual_pairs(spec: StudySpec, least: int) -> int:
     return wanted if most is None else max(1, min(wanted, most // (2 * GENERATIONS)))
 
 
-def _refuse(spec: StudySpec, _: EsOptions) -> list[FieldError]:
-    from workers.models.seed_search import stands_alone
+def _refuse(spec: StudySpec, options: EsOptions) -> list[FieldError]:
+    from workers.models.seed_spaces import idle_betas, stands_alone, too_long
 
-    return stands_alone(spec)
+    found = stands_alone(spec) or too_long(spec, options.noise, options.rank)
+    found += idle_betas(options.rule, options.model_fields_set, "/suggester/options")
+    if options.mask is not None and options.mask.kind == "snr" and options.rule != "snes":
+        found.append(FieldError("/suggester/options/mask/kind", "snr needs rule snes"))
+    if options.rule == "snes" and options.rank:
+        message = "rule snes needs rank 0: it has a deviation for each entry"
+        found.append(FieldError("/suggester/options/rank", message))
+    return found
 
 
 def _create(problem: Problem, options: EsOptions, blob: Blob | None) -> Suggester:

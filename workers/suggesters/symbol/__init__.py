@@ -35,7 +35,10 @@ class SymbolOptions(Document):
     """What the formulas can be told."""
 
     popsize: int | None = Field(
-        default=None, ge=4, le=10_000, description="Members; 100, at most a tenth of limits.max_trials, if absent."
+        default=None,
+        ge=4,
+        le=10_000,
+        description="Members, a third of limits.max_trials at most; 100, or a tenth of them, if absent.",
     )
     rule: str | None = Field(default=None, max_length=200, description="One formula to follow instead of the table's.")
 
@@ -101,7 +104,7 @@ class Symbol(SteadyState):
         """The better (place 0) or worse (1) of two trials, and whether it is the new one."""
         if against is None:
             return trial.number, True
-        order = ranks(history, [trial, self.trial(history, against)])
+        order = self.compared(history, trial, self.trial(history, against))
         is_new = order[place] < order[1 - place]
         return (trial.number if is_new else against), is_new
 
