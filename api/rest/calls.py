@@ -74,7 +74,7 @@ class Call:
         try:
             found = model.model_validate(values, strict=False)
         except ValidationError as error:
-            raise invalid_from(error) from None
+            raise invalid_from(error, values) from None
         if any("\x00" in text for text in given.values()):
             raise Invalid.at("", "text must not contain NUL characters")
         return found

@@ -21,7 +21,10 @@ class TooLarge(Exception):
 
     def __init__(self, limit: int) -> None:
         self.limit = limit
-        super().__init__(f"the body is over the limit of {limit} bytes")
+        super().__init__(
+            f"the body is over the limit of {limit} bytes: send less in one request (fewer trials or outcomes, vectors packed as "
+            "float32), or start the server with a larger --max-body-mib"
+        )
 
 
 def response(error: AsktellError) -> Response:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import signal
@@ -16,9 +17,11 @@ import pytest
 import yaml
 
 import asktell
+from asktell.cli import main
 from tests.support.servers import Server, wait_for
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
+"""Arguments, `code` that is expected and `input` → what was printed."""
 COMMAND = [sys.executable, "-m", "asktell.cli"]
 SHOW = "import json, sys; print('epoch 1'); print(json.dumps({'loss': float(sys.argv[1]) ** 2, 'file': 'a.bin'}))"
 
@@ -39,7 +42,27 @@ def run(environment: dict[str, str]) -> Run:
 
 
 @pytest.fixture
-def study(run: Run, tmp_path: Path) -> str:
+def call(environment: dict[str, str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
+    """The same in this process, for commands that start none: a command takes a second to start."""
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+
+    def call(*arguments: str, code: int = 0, input: str = "") -> subprocess.CompletedProcess[str]:
+        monkeypatch.setattr(sys, "argv", ["asktell", *arguments])
+        monkeypatch.setattr(sys, "stdin", io.StringIO(input))
+        with pytest.raises(SystemExit) as ended:
+            main()
+        printed, said = capsys.readouterr()
+        if isinstance(ended.value.code, str):  # as Python ends with a sentence
+            said, ended.value.code = f"{said}{ended.value.code}\n", 1
+        assert (ended.value.code or 0) == code, said
+        return subprocess.CompletedProcess(arguments, code, printed, said)
+
+    return call
+
+
+@pytest.fixture
+def study(call: Run, tmp_path: Path) -> str:
     """A study made from a file."""
     file, name = tmp_path / "study.yaml", f"cli-{uuid.uuid4().hex[:12]}"
     document = {
@@ -50,57 +73,57 @@ def study(run: Run, tmp_path: Path) -> str:
         "limits": {"max_trials": 20},
     }
     file.write_text(yaml.safe_dump(document))
-    run("study", "create", "-f", str(file))
+    call("study", "create", "-f", str(file))
     return name
 
 
-def test_a_study_is_created_listed_shown_and_deleted(run: Run, study: str) -> None:
-    assert study in run("study", "list", "-q", study).stdout
-    shown = json.loads(run("study", "show", study, "-o", "json").stdout)
+def test_a_study_is_created_listed_shown_and_deleted(call: Run, study: str) -> None:
+    assert study in call("study", "list", "-q", study).stdout
+    shown = json.loads(call("study", "show", study, "-o", "json").stdout)
     assert shown["limits"]["max_trials"] == 20
-    assert yaml.safe_load(run("study", "show", study, "-o", "yaml").stdout) == shown
-    assert "paused" in run("study", "pause", study).stdout
-    assert "active" in run("study", "resume", study).stdout
-    assert "completed" in run("study", "complete", study).stdout
-    run("study", "delete", study, code=1, input="n\n")
-    run("study", "delete", study, "--yes")
-    assert "no study" in run("study", "show", study, code=1).stderr
+    assert yaml.safe_load(call("study", "show", study, "-o", "yaml").stdout) == shown
+    assert "paused" in call("study", "pause", study).stdout
+    assert "active" in call("study", "resume", study).stdout
+    assert "completed" in call("study", "complete", study).stdout
+    call("study", "delete", study, code=1, input="n\n")
+    call("study", "delete", study, "--yes")
+    assert "no study" in call("study", "show", study, code=1).stderr
 
 
-def test_a_name_on_the_command_line_wins_and_a_taken_one_is_refused(run: Run, study: str) -> None:
+def test_a_name_on_the_command_line_wins_and_a_taken_one_is_refused(call: Run, study: str) -> None:
     document = json.dumps(
         {"parameters": [{"name": "b", "type": "bool"}], "objectives": [{"metric": "loss"}], "name": "x"}
     )
-    assert "taken" in run("study", "create", "-f", "-", "--name", study, code=1, input=document).stderr
-    run("study", "create", "-f", "-", "--name", f"{study}-2", input=document)
-    run("study", "create", "-f", "-", "--name", f"{study}-2", "--exist-ok", input=document)
+    assert "taken" in call("study", "create", "-f", "-", "--name", study, code=1, input=document).stderr
+    call("study", "create", "-f", "-", "--name", f"{study}-2", input=document)
+    call("study", "create", "-f", "-", "--name", f"{study}-2", "--exist-ok", input=document)
 
 
-def test_an_error_names_each_place(run: Run) -> None:
+def test_an_error_names_each_place(call: Run) -> None:
     document = json.dumps({"name": "bad", "parameters": [{"name": "x", "type": "float", "min": 1}], "objectives": []})
-    found = run("study", "create", "-f", "-", code=1, input=document)
+    found = call("study", "create", "-f", "-", code=1, input=document)
     assert "/parameters/0/max" in found.stderr
     assert "/objectives" in found.stderr
 
 
-def test_trials_are_enqueued_told_listed_and_exported(run: Run, study: str, tmp_path: Path) -> None:
-    assert "waiting" in run("trial", "enqueue", study, "x=1.5").stdout
-    run("trial", "tell", study, "1", "loss=2.25", "--feedback", "by hand")
-    told = json.loads(run("trial", "show", study, "1", "-o", "json").stdout)
+def test_trials_are_enqueued_told_listed_and_exported(call: Run, study: str, tmp_path: Path) -> None:
+    assert "waiting" in call("trial", "enqueue", study, "x=1.5").stdout
+    call("trial", "tell", study, "1", "loss=2.25", "--feedback", "by hand")
+    told = json.loads(call("trial", "show", study, "1", "-o", "json").stdout)
     assert (told["metrics"], told["feedback"]) == ({"loss": 2.25}, "by hand")
-    assert "user" in run("trial", "show", study, "1", "--receipt").stdout
-    assert "completed" in run("trial", "list", study, "--state", "completed").stdout
-    assert "none" in run("trial", "list", study, "--state", "failed").stderr
-    assert json.loads(run("study", "best", study, "-o", "json").stdout)[0]["number"] == 1
-    found = json.loads(run("study", "diagnose", study, "-o", "json").stdout)
+    assert "user" in call("trial", "show", study, "1", "--receipt").stdout
+    assert "completed" in call("trial", "list", study, "--state", "completed").stdout
+    assert "none" in call("trial", "list", study, "--state", "failed").stderr
+    assert json.loads(call("study", "best", study, "-o", "json").stdout)[0]["number"] == 1
+    found = json.loads(call("study", "diagnose", study, "-o", "json").stdout)
     assert [c["predictions"] for c in found["calibration"]] == [[]]
-    table = run("study", "diagnose", study).stdout
+    table = call("study", "diagnose", study).stdout
     assert found["limits"][0]["kind"] in table
     assert "predictions" not in table
-    assert run("study", "export", study, "--format", "csv").stdout.splitlines()[1].startswith("1,completed")
-    run("study", "export", study, "--to", str(tmp_path / "trials.json"))
+    assert call("study", "export", study, "--format", "csv").stdout.splitlines()[1].startswith("1,completed")
+    call("study", "export", study, "--to", str(tmp_path / "trials.json"))
     assert json.loads((tmp_path / "trials.json").read_text())[0]["number"] == 1
-    assert "outside" in run("trial", "enqueue", study, "x=99", code=1).stderr
+    assert "outside" in call("trial", "enqueue", study, "x=99", code=1).stderr
 
 
 def test_the_catalogue_is_shown(run: Run) -> None:
@@ -109,9 +132,9 @@ def test_the_catalogue_is_shown(run: Run) -> None:
     assert "there are" in run("suggesters", "nobody", code=1).stderr
 
 
-def test_a_command_is_run_for_each_trial(run: Run, study: str) -> None:
+def test_a_command_is_run_for_each_trial(run: Run, call: Run, study: str) -> None:
     found = run("run", study, "--parallel", "2", "--count", "4", "-o", "json", "--", sys.executable, "-c", SHOW, "{x}")
-    trials = json.loads(run("trial", "list", study, "-o", "json").stdout)
+    trials = json.loads(call("trial", "list", study, "-o", "json").stdout)
     assert [trial["state"] for trial in trials] == ["completed"] * 4
     assert all(trial["metrics"]["loss"] == trial["parameters"]["x"] ** 2 for trial in trials)
     assert trials[0]["metadata"] == {"file": "a.bin"}
@@ -119,7 +142,7 @@ def test_a_command_is_run_for_each_trial(run: Run, study: str) -> None:
     assert json.loads(found.stdout)[0]["number"] == best["number"]
 
 
-def test_a_command_that_fails_has_its_last_words_told(run: Run, study: str) -> None:
+def test_a_command_that_fails_has_its_last_words_told(run: Run, call: Run, study: str) -> None:
     code = "import sys; print('out of memory', file=sys.stderr); sys.exit(3)"
     run("run", study, "--count", "1", "--", sys.executable, "-c", code, code=1)
     run("run", study, "--count", "1", "--", sys.executable, "-c", "print('no metrics')", code=1)
@@ -136,7 +159,7 @@ def test_a_command_that_fails_has_its_last_words_told(run: Run, study: str) -> N
         "input(__import__('time').sleep(60))",
         code=1,
     )
-    first, second, third = json.loads(run("trial", "list", study, "-o", "json", "--state", "failed").stdout)
+    first, second, third = json.loads(call("trial", "list", study, "-o", "json", "--state", "failed").stdout)
     assert first["feedback"] == "exit code 3\nout of memory"
     assert "JSON object with metrics" in second["feedback"]
     assert "stopped after 0.5 s" in third["feedback"]
@@ -162,10 +185,10 @@ def test_a_command_is_stopped_early_by_its_reports(run: Run, server: Server) -> 
     assert [m["step"] for m in trial.measurements] == [1, 2, 3]
 
 
-def test_mistakes_are_found_before_a_trial_is_taken(run: Run, study: str) -> None:
+def test_mistakes_are_found_before_a_trial_is_taken(run: Run, call: Run, study: str) -> None:
     assert "{y}" in run("run", study, "--", "echo", "{y}", code=2).stderr
     assert "no program" in run("run", study, "--", "no-such-program", code=2).stderr
-    assert json.loads(run("trial", "list", study, "-o", "json").stdout) == []
+    assert json.loads(call("trial", "list", study, "-o", "json").stdout) == []
 
 
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM])

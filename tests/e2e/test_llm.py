@@ -6,7 +6,7 @@ import json
 import time
 from collections import Counter
 from collections.abc import Iterator
-from pathlib import Path
+from contextlib import ExitStack
 from typing import Any
 
 import httpx
@@ -28,15 +28,19 @@ def varied(call: Call) -> str:
     return f"<text>Judge {{review}}: {words} {call.index}</text>"
 
 
-@pytest.fixture
-def model() -> Iterator[OpenAiServer]:
-    with OpenAiServer(varied) as found:
-        yield found
+PROFILES = ("default", "hanging", "ahead", "broken")
 
 
-@pytest.fixture
-def api(tmp_path: Path, model: OpenAiServer) -> Iterator[httpx.Client]:
-    """A service with the model behind its default profile."""
+@pytest.fixture(scope="module")
+def models() -> Iterator[dict[str, OpenAiServer]]:
+    """A language model for each profile: what one test does to its model is nothing to the others."""
+    with ExitStack() as stack:
+        yield {name: stack.enter_context(OpenAiServer(varied)) for name in PROFILES}
+
+
+@pytest.fixture(scope="module")
+def api(tmp_path_factory: pytest.TempPathFactory, models: dict[str, OpenAiServer]) -> Iterator[httpx.Client]:
+    """A service that knows them."""
     fields: dict[str, Any] = {
         "api_key_env": "HOUSE_KEY",
         "timeout_seconds": 30,
@@ -44,8 +48,11 @@ def api(tmp_path: Path, model: OpenAiServer) -> Iterator[httpx.Client]:
         "price_in": 1.0,
         "price_out": 2.0,
     }
-    environment: dict[str, Any] = {"HOUSE_KEY": KEY, **model.profile(**fields)}
-    server = Server(f"sqlite:///{tmp_path}/asktell.db", "--processes", "1", **environment)
+    environment: dict[str, Any] = {"HOUSE_KEY": KEY}
+    for name, model in models.items():
+        environment |= model.profile(name, **fields)
+    folder = tmp_path_factory.mktemp("service")
+    server = Server(f"sqlite:///{folder}/asktell.db", "--processes", "1", **environment)
     server.start()
     try:
         with httpx.Client(base_url=server.url + "/v1", timeout=60) as client:
@@ -97,10 +104,11 @@ def events(api: httpx.Client, study: str, until: str) -> list[dict[str, Any]]:
 
 @pytest.mark.slow
 def test_while_the_model_hangs_asks_are_answered_in_time_and_others_go_on(
-    api: httpx.Client, model: OpenAiServer
+    api: httpx.Client, models: dict[str, OpenAiServer]
 ) -> None:
+    model = models["hanging"]
     model.script = lambda call: scripts.hang()
-    create(api, "prompts")
+    create(api, "prompts", llm={"profile": "hanging"})
     first = one(api, "prompts")
     assert first["parameters"] == {"prompt": SEED} and not model.calls  # the starting text needs no model
     tell(api, "prompts", first["number"], 0.5)
@@ -111,7 +119,7 @@ def test_while_the_model_hangs_asks_are_answered_in_time_and_others_go_on(
     for wait_seconds in (0.0, 0.5, 1.5):
         response, seconds = ask(api, "prompts", wait_seconds)
         assert (response.status_code, response.json()["trials"]) == (202, [])
-        assert seconds < wait_seconds + 1
+        assert seconds < wait_seconds + 5  # a call hangs for thirty
         operations.append(response.json()["operation"]["id"])
         trial = one(api, "numbers")
         assert not trial["suggested_by"].get("fallback")
@@ -127,18 +135,20 @@ def test_while_the_model_hangs_asks_are_answered_in_time_and_others_go_on(
 
 @pytest.mark.slow
 def test_the_next_step_is_written_ahead_and_a_ready_one_is_given_at_once(
-    api: httpx.Client, model: OpenAiServer
+    api: httpx.Client, models: dict[str, OpenAiServer]
 ) -> None:
-    model.script = lambda call: Answer(texts=(varied(call),), delay_seconds=1.0)
-    create(api, "ahead")
+    model = models["ahead"]
+    create(api, "ahead", llm={"profile": "ahead"})
     tell(api, "ahead", one(api, "ahead")["number"], 0.5)
     wait_for(lambda: ledger_calls(api, "ahead") == 4, 60, "the step's replies")
-    calls = len(model.calls)
+    model.script = lambda call: scripts.hang()  # whoever needs a call from now on gets nothing
     for place in range(4):
-        response, seconds = ask(api, "ahead", 10)
-        assert response.status_code == 200 and seconds < 0.9, response.text  # not a call's time
-        tell(api, "ahead", response.json()["trials"][0]["number"], 0.5 + place / 10)
-        assert len(model.calls) == calls or place == 3
+        trial = one(api, "ahead")
+        assert trial["parameters"]["prompt"].startswith("Judge {review}: ")
+        tell(api, "ahead", trial["number"], 0.5 + place / 10)
+        assert len(model.calls) == 4 or place == 3
+    model.script = varied
+    model.release()
 
 
 def ledger_calls(api: httpx.Client, study: str) -> int:
@@ -146,7 +156,8 @@ def ledger_calls(api: httpx.Client, study: str) -> int:
 
 
 @pytest.mark.slow
-def test_usage_and_events_tell_what_happened_and_no_secret(api: httpx.Client, model: OpenAiServer) -> None:
+def test_usage_and_events_tell_what_happened_and_no_secret(api: httpx.Client, models: dict[str, OpenAiServer]) -> None:
+    model = models["default"]
     echo = {"error": {"message": f"bad key {KEY} at {model.url}"}}
     model.script = lambda call: Answer(status=400, document=echo) if call.index == 1 else varied(call)
     create(api, "told", llm={"max_calls": 6})
@@ -185,10 +196,11 @@ def half_broken() -> scripts.Script:
 
 @pytest.mark.slow
 def test_with_half_of_the_replies_broken_nine_of_ten_texts_are_valid_and_say_where_they_come_from(
-    api: httpx.Client, model: OpenAiServer
+    api: httpx.Client, models: dict[str, OpenAiServer]
 ) -> None:
+    model = models["broken"]
     model.script = half_broken()
-    create(api, "broken")
+    create(api, "broken", llm={"profile": "broken"})
     trials = []
     for place in range(24):
         trials.append(one(api, "broken"))

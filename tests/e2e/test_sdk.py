@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import threading
-import time
 import uuid
 from collections.abc import Iterator
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -154,11 +154,11 @@ def test_a_block_that_is_left_tells_or_hands_back(client: asktell.Client) -> Non
 
 def test_the_client_keeps_a_lease_longer_than_it_lasts(client: asktell.Client) -> None:
     study = create(client)
-    trial = study.ask(lease_seconds=1)[0]
+    trial = study.ask(lease_seconds=2)[0]
     first = trial.lease_expires_at
     assert first is not None
-    wait_for(lambda: (study.trial(1).lease_expires_at or first) > first, what="a sign of life")
-    time.sleep(1.5)  # longer than the lease: without signs of life the trial would have gone back by now
+    later = first + timedelta(seconds=2)  # without signs of life the trial would have gone back by then
+    wait_for(lambda: (study.trial(1).lease_expires_at or first) > later, what="signs of life")
     assert study.trial(1).state == "running"
     assert trial.tell(loss=1.0).attempt == 1
 
@@ -357,6 +357,6 @@ async def test_a_cancelled_loop_hands_its_trials_back(server: Server) -> None:
 async def test_asyncio_keeps_leases_too(server: Server) -> None:
     async with asktell.AsyncClient(server.url) as client:
         study = await client.create_study(f"sdk-{uuid.uuid4().hex[:12]}", SPACE, minimize="loss", suggester="sobol")
-        trial = (await study.ask(lease_seconds=1))[0]
-        await asyncio.sleep(2.5)  # longer than the lease: without signs of life the trial would have gone back by now
+        trial = (await study.ask(lease_seconds=2))[0]
+        await asyncio.sleep(3.0)  # longer than the lease: without signs of life the trial would have gone back by now
         assert (await trial.tell(loss=1.0)).attempt == 1

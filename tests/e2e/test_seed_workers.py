@@ -53,11 +53,12 @@ def test_workers_end_with_one_theta_that_is_better(server: Server) -> None:
 def test_a_dead_workers_trial_of_an_old_theta_is_cancelled(server: Server) -> None:
     with asktell.Client(server.url, worker="dead") as dead, asktell.Client(server.url, worker="w") as client:
         study = study_of(client, "left-behind", 60)
-        (left,) = dead.study(study.name).ask(lease_seconds=1)
-        dead._leases.drop(left)  # its heart stops
+        (left,) = dead.study(study.name).ask(lease_seconds=2)
 
         def slow(tensors: dict[str, np.ndarray]) -> float:
-            time.sleep(0.06)  # the lease runs out long before the last trial, and long after the first generation
+            if dead._leases.held() and study.updates()["latest"]:
+                dead._leases.drop(left)  # its heart stops when its generation is over
+            time.sleep(0.06)  # so that the lease runs out before the last trial
             return loss(tensors)
 
         work(study, theta_0, slow)
@@ -87,3 +88,29 @@ def test_a_diverged_network_is_infeasible_and_another_shape_is_refused(server: S
         assert {trial.state for trial in study.list_trials()} == {"infeasible"}
         with pytest.raises(ValueError, match="shape"):
             work(study_of(client, "shapes", 4), lambda: Replica(np.zeros(5)), lambda tensors: 0.0)
+
+
+def test_what_somebody_else_told_meanwhile_is_left(server: Server) -> None:
+    with asktell.Client(server.url, worker="slow") as slow, asktell.Client(server.url, worker="fast") as fast:
+        study, seen = study_of(slow, "overtaken", 12), []
+
+        def overtaken(tensors: dict[str, np.ndarray]) -> float:
+            seen.append(1)
+            if len(seen) == 3:
+                fast.study("overtaken").tell(3, loss=7.0)
+            return loss(tensors)
+
+        work(study, theta_0, overtaken)
+        assert len(seen) == 12
+        assert study.trial(3).metrics == {"loss": 7.0}
+        assert study.refresh().trial_counts["completed"] == 12
+
+
+def test_a_worker_with_another_theta_0_hands_its_trial_back(server: Server) -> None:
+    with asktell.Client(server.url, worker="right") as right, asktell.Client(server.url, worker="other") as other:
+        study = study_of(right, "another-theta", 30)
+        work(study, theta_0, loss, trials=2)
+        with pytest.raises(asktell.Conflict, match="fingerprint"):
+            work(other.study(study.name), lambda: Replica({"w": np.ones((3, 4))}), loss)
+        counts = study.refresh().trial_counts
+        assert (counts["waiting"], counts["completed"], counts["failed"]) == (1, 2, 0)

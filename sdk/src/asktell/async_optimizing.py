@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from .async_trial import AsyncTrial
-from .errors import AsktellError, Conflict, Ended, Invalid
+from .errors import AsktellError, Conflict, Invalid
 from .flows import Wish
 from .optimizing import Count, metrics_of, shown, takes_trial
 from .trial import told_by
@@ -75,11 +75,11 @@ class AsyncLoop:
             answer = await self._call(trial)
             if not trial.is_finished:
                 await trial.tell(metrics_of(answer, self._study.objectives))
-        except Ended as ended:
-            if not trial.is_finished:
-                await trial.tell(state=ended.state, feedback=str(ended) or None)
         except Exception as error:
-            await self._fail(trial, error)
+            if not trial._is_ended_by(error):
+                await self._fail(trial, error)
+            elif not trial.is_finished:
+                await trial.tell(error.metrics, state=error.state, feedback=error.feedback)
 
     async def _call(self, trial: AsyncTrial) -> Any:
         arguments = (trial.parameters, trial) if self._takes_trial else (trial.parameters,)

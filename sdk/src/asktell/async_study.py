@@ -62,14 +62,14 @@ class AsyncStudy(StudyFields):
         """Tell the outcome of a trial by its number; as `Trial.tell`.
 
         Raises:
-            Invalid: a metric is missing or not finite.
+            Invalid: a metric is missing or no number.
+            NotFinite: one is NaN or infinite; nothing was sent.
             NotFound: no such trial.
             Conflict: another outcome was told before.
         """
         names = ("std", "feedback", "examples", "cost", "elapsed_seconds", "residual", "fingerprint")
         wanted = {name: rest.pop(name, None) for name in names}
-        document = outcome(metrics, {}, state=rest.pop("state", "completed"), **wanted)
-        document["metrics"] |= numbers(rest)
+        document = outcome(metrics, rest, state=rest.pop("state", "completed"), **wanted)
         return self._trial(await self._client._json(post(trial_path(self._ref, number, ":tell"), document)))
 
     async def tell_many(self, outcomes: Sequence[Mapping[str, Any]], *, brief: bool = False) -> list[Json]:
@@ -110,12 +110,14 @@ class AsyncStudy(StudyFields):
         feedback: str | None = None,
         elapsed_seconds: float | None = None,
         cost: float | None = None,
+        residual: Sequence[float] | None = None,
         labels: Mapping[str, str] | None = None,
         metadata: Mapping[str, Any] | None = None,
     ) -> AsyncTrial:
         """Bring a trial that was evaluated elsewhere."""
         told = {"metrics": numbers(metrics or {}), "state": state, "std": std, "feedback": feedback}
-        rest = {"elapsed_seconds": elapsed_seconds, "cost": cost, "labels": labels, "metadata": metadata}
+        rest: Json = {"elapsed_seconds": elapsed_seconds, "cost": cost, "residual": residual}
+        rest |= {"labels": labels, "metadata": metadata}
         return await self._create({"parameters": dict(parameters)} | told | rest)
 
     async def import_trials(self, trials: Sequence[Mapping[str, Any]]) -> list[AsyncTrial]:
@@ -129,7 +131,7 @@ class AsyncStudy(StudyFields):
             Invalid: one of them is not in the space, or lacks a metric; none is stored.
             NotActive: there is no room for all of them.
         """
-        document = {"trials": [dict(trial) for trial in trials]}
+        document = {"trials": [self._sent(trial, f"/trials/{place}") for place, trial in enumerate(trials)]}
         answer = await self._client._json(post(study_path(self._ref, "/trials"), document))
         return [self._trial(data) for data in answer["trials"]]
 
@@ -203,7 +205,7 @@ class AsyncStudy(StudyFields):
     async def updates(self, since: int = 0, limit: int = 1000) -> Json:
         """How a vector that travels as seeds moves on from a version of theta. As `Study.updates`."""
         query = {"from": since, "limit": limit}
-        found: Json = await self._client._json(get(study_path(self._ref, "/updates"), query))
+        found: Json = await self._client._json(get(study_path(self._ref, "/updates"), query, patience=flows.PATIENCE))
         return found
 
     @property
@@ -345,8 +347,7 @@ class AsyncStudy(StudyFields):
         return self
 
     async def _create(self, document: Json) -> AsyncTrial:
-        given = {name: value for name, value in document.items() if value is not None}
-        return self._trial(await self._client._json(post(study_path(self._ref, "/trials"), given)))
+        return self._trial(await self._client._json(post(study_path(self._ref, "/trials"), self._sent(document))))
 
     def _trial(self, data: Json) -> AsyncTrial:
         return AsyncTrial(self._client, data)

@@ -9,7 +9,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 from .documents import Metrics, TrialFields, numbers, outcome
-from .errors import AsktellError, Ended, Unavailable
+from .errors import AsktellError, Invalid, Unavailable
 from .flows import Json, get, patch, post, trial_path
 from .trial import told_by
 
@@ -29,7 +29,8 @@ class AsyncTrial(TrialFields):
 
     async def report(self, step: int, metrics: Metrics | None = None, **values: float) -> bool:
         """Tell an intermediate measurement; whether the trial should give up. As `Trial.report`."""
-        document = {"step": step, "metrics": numbers({**(metrics or {}), **values})}
+        with self._measured():
+            document = {"step": step, "metrics": numbers({**(metrics or {}), **values})}
         answer = await self._post(":report", document)
         self.should_stop = bool(answer["should_stop"])
         return self.should_stop
@@ -61,18 +62,19 @@ class AsyncTrial(TrialFields):
         elapsed = (
             time.monotonic() - self._since if elapsed_seconds is None and not self.is_finished else elapsed_seconds
         )
-        document = outcome(
-            metrics,
-            values,
-            state=state,
-            std=std,
-            feedback=feedback,
-            examples=examples,
-            cost=cost,
-            elapsed_seconds=elapsed,
-            residual=residual,
-            fingerprint=fingerprint,
-        )
+        with self._measured():
+            document = outcome(
+                metrics,
+                values,
+                state=state,
+                std=std,
+                feedback=feedback,
+                examples=examples,
+                cost=cost,
+                elapsed_seconds=elapsed,
+                residual=residual,
+                fingerprint=fingerprint,
+            )
         return await self._end(":tell", document)
 
     async def prune(self, feedback: str | None = None) -> AsyncTrial:
@@ -134,12 +136,12 @@ class AsyncTrial(TrialFields):
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> bool:
         if self.state != "running":
-            return isinstance(error, Ended)
+            return self._is_ended_by(error) and not isinstance(error, Invalid)
         if error is None:
             await self.release()
             return False
-        if isinstance(error, Ended):
-            await self.tell(state=error.state, feedback=str(error) or None)
+        if self._is_ended_by(error):
+            await self.tell(error.metrics, state=error.state, feedback=error.feedback)
             return True
         # Whatever comes of this, the exception at hand is the one to see.
         with contextlib.suppress(AsktellError):

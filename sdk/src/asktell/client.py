@@ -26,6 +26,8 @@ DEFAULTS = {"http": ("ASKTELL_URL", "http://127.0.0.1:8000"), "grpc": ("ASKTELL_
 
 def base_url_or_default(base_url: str | None, transport: Transport) -> str:
     """The service's address: as given, as in ASKTELL_URL or ASKTELL_GRPC_URL, or this machine's."""
+    if transport not in DEFAULTS:
+        raise ValueError(f"transport {transport!r}: there are 'http' and 'grpc'")
     variable, default = DEFAULTS[transport]
     return (base_url or os.environ.get(variable) or default).rstrip("/")
 
@@ -48,7 +50,8 @@ class Client:
         api_key: else ASKTELL_API_KEY; a service on loopback may need none.
         worker: the name under which trials are taken; else ASKTELL_WORKER, else host:pid.
         timeout: seconds for an answer, beyond what a call waits by intent.
-        retries: further attempts when the connection breaks or the service is busy or away. Safe: each write has a key.
+        retries: further attempts when the connection breaks or the service is busy or away; three times as many for outcomes
+            and in loops that evaluate. Safe: each write has a key.
         transport: `http` speaks REST, `grpc` the protos: `Client("127.0.0.1:50051", transport="grpc")`, needs `asktell[grpc]`.
     """
 

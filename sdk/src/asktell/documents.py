@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, TypedDict
+from typing import Any, TypedDict, TypeGuard
 
-from .errors import Invalid
+from .errors import Ended, Invalid, NotFinite
 from .flows import Json
-from .packed import unpacked
+from .packed import CODES, packed, unpacked
 from .space import Space, documents
 
 Names = str | Sequence[str]
@@ -66,7 +67,8 @@ def numbers(values: Mapping[str, Any], pointer: str = "/metrics") -> dict[str, f
     """Metrics as plain numbers; those of NumPy, torch and the like become floats.
 
     Raises:
-        Invalid: a value that is no finite number.
+        Invalid: a value that is no number.
+        NotFinite: one that is NaN or infinite.
     """
     found = {}
     for name, value in values.items():
@@ -74,11 +76,11 @@ def numbers(values: Mapping[str, Any], pointer: str = "/metrics") -> dict[str, f
             number = value if type(value) is int else float(value)
         except (TypeError, ValueError):
             raise Invalid.at(f"{pointer}/{name}", f"{value!r:.80} is not a number") from None
-        if not math.isfinite(number):
-            raise Invalid.at(
-                f"{pointer}/{name}", f"is {number}; say `infeasible()` or `fail()` where nothing was measured"
-            )
         found[name] = number
+    finite = {name: number for name, number in found.items() if math.isfinite(number)}
+    if len(finite) < len(found):
+        name = next(name for name in found if name not in finite)
+        raise NotFinite(f"{pointer}/{name}", found[name], finite if pointer == "/metrics" else {})
     return found
 
 
@@ -95,10 +97,20 @@ def outcome(
     residual: Sequence[float] | None = None,
     fingerprint: str | None = None,
 ) -> Json:
-    """What is told about a trial."""
+    """What is told about a trial.
+
+    Raises:
+        Invalid: a metric that is no number.
+        NotFinite: one, or an item of `residual`, that is NaN or infinite.
+    """
     document: Json = {"state": state, "metrics": numbers({**(metrics or {}), **values})}
     if std is not None:
         document["std"] = numbers(std, "/std")
+    if residual is not None:
+        residual = residual.tolist() if hasattr(residual, "tolist") else list(residual)
+        for place, number in enumerate(residual):
+            if isinstance(number, float) and not math.isfinite(number):
+                raise NotFinite(f"/residual/{place}", number, document["metrics"])
     rest: Json = {"feedback": feedback, "examples": examples, "cost": cost, "elapsed_seconds": elapsed_seconds}
     rest |= {"residual": residual, "fingerprint": fingerprint}
     return document | {name: value for name, value in rest.items() if value is not None}
@@ -187,6 +199,22 @@ class StudyFields:
     def trial_counts(self) -> dict[str, int]:
         """How many trials stand in each state."""
         return dict(self.data["trial_counts"])
+
+    def _sent(self, trial: Mapping[str, Any], pointer: str = "") -> Json:
+        """A trial to create as it travels: vectors that the space wants as bytes are packed, None is left out.
+
+        Raises:
+            Invalid: one has a number that is not finite.
+        """
+        document = {name: value for name, value in trial.items() if value is not None}
+        given = document.get("parameters")
+        if isinstance(given, Mapping):
+            document["parameters"] = dict(given)
+            for parameter in self.data.get("parameters") or ():
+                name, encoding = parameter["name"], parameter.get("encoding")
+                if name in given and encoding in CODES:
+                    document["parameters"][name] = packed(given[name], encoding, f"{pointer}/parameters/{name}")
+        return document
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.name!r} {self.state}>"
@@ -309,6 +337,19 @@ class TrialFields:
     def finished_at(self) -> datetime | None:
         """When it ended."""
         return time_of(self.data.get("finished_at"))
+
+    @contextlib.contextmanager
+    def _measured(self) -> Iterator[None]:
+        """What is not finite in here was measured for this trial."""
+        try:
+            yield
+        except NotFinite as error:
+            error.trial = self
+            raise
+
+    def _is_ended_by(self, error: BaseException | None) -> TypeGuard[Ended]:
+        """Whether an exception that leaves the evaluation says how it ended: not if a value of another trial is at fault."""
+        return isinstance(error, Ended) and (not isinstance(error, NotFinite) or error.trial is self)
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.number} of {self.data['study']!r} {self.state}>"

@@ -2,6 +2,7 @@
 
 AsktellError
 ├── Invalid           the request contradicts the contract or the study; `errors` names each place
+│   └── NotFinite     what was measured is NaN or infinite; also an `Infeasible`
 ├── NotFound          no such thing in this project
 ├── Conflict          it exists already, or another outcome stands
 │   └── NotActive     the study is paused or completed, or a limit is reached
@@ -14,6 +15,7 @@ AsktellError
 Ended
 ├── Pruned            raised in an evaluation: stopped early, the last report stands
 └── Infeasible        raised in an evaluation: the black box cannot be evaluated at this point
+    └── NotFinite     as where a network diverged
 """
 
 from __future__ import annotations
@@ -123,9 +125,19 @@ class Unavailable(AsktellError):
 
 
 class Ended(Exception):
-    """Raised in an evaluation to say how it ended; its text becomes the trial's feedback."""
+    """Raised in an evaluation to say how it ended; its text becomes the trial's feedback.
+
+    Attributes:
+        metrics: what was measured all the same.
+    """
 
     state: ClassVar[str]
+    metrics: Mapping[str, float] = {}
+
+    @property
+    def feedback(self) -> str | None:
+        """What to tell about it."""
+        return str(self) or None
 
 
 class Pruned(Ended):
@@ -138,6 +150,27 @@ class Infeasible(Ended):
     """The black box cannot be evaluated at this point."""
 
     state = "infeasible"
+
+
+class NotFinite(Invalid, Infeasible):
+    """A value is not finite. Nothing was sent; an evaluation that ends with it tells its trial as infeasible.
+
+    Attributes:
+        trial: whose outcome or report it was, None where that was told by number.
+    """
+
+    trial: object = None
+
+    def __init__(self, pointer: str, number: float, metrics: Mapping[str, float]) -> None:
+        message = f"is {number}; where the point is to blame, as for a network that diverged, tell `infeasible()`"
+        super().__init__(f"{pointer}: {message}", errors=[FieldError(pointer, message)])
+        self.metrics = metrics
+        self._feedback = f"{pointer.removeprefix('/metrics/')} is {number}"
+
+    @property
+    def feedback(self) -> str:
+        """Which value it is."""
+        return self._feedback
 
 
 PROBLEMS = "https://asktell.dev/problems/"

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from typing import Any, TypeVar
 from urllib.parse import quote
 
+from .bodies import encode
 from .errors import AsktellError, Conflict, Exhausted, NotActive, NotFound, Unavailable, from_problem
 
 T = TypeVar("T")
@@ -23,12 +24,19 @@ Json = dict[str, Any]
 FIRST_PAUSE, LONGEST_PAUSE = 0.2, 10.0
 LONGEST_RETRY_AFTER = 120.0
 OPERATION_POLL_SECONDS = 30.0
+PATIENCE = 3
+"""Times the usual retries where giving up would throw an evaluation or a worker away: some 70 to 130 s of a service's absence."""
 MERGE_PATCH = "application/merge-patch+json"
 
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """One request. `wait_seconds` is how long the service may take by intent, beyond the usual."""
+    """One request.
+
+    Attributes:
+        wait_seconds: how long the service may take by intent, beyond the usual.
+        patience: how many times the usual number of retries it is worth.
+    """
 
     method: str
     path: str
@@ -36,6 +44,7 @@ class Request:
     query: Mapping[str, Any] = field(default_factory=dict)
     headers: Mapping[str, str] = field(default_factory=dict)
     wait_seconds: float = 0.0
+    patience: int = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,26 +70,6 @@ class ConnectionBroke(Exception):
 Flow = Generator[Request | Pause, Any, T]
 
 
-def encode(document: Any) -> bytes:
-    """JSON. Numbers and arrays of NumPy and the like become plain ones.
-
-    Raises:
-        ValueError: a number that is not finite.
-        TypeError: a value that JSON has no form for.
-    """
-    return json.dumps(document, default=_plain, allow_nan=False, separators=(",", ":")).encode()
-
-
-def _plain(value: Any) -> Any:
-    if hasattr(value, "tolist"):
-        return value.tolist()
-    if isinstance(value, Mapping):
-        return dict(value)
-    if isinstance(value, (set, frozenset)):
-        return sorted(value)
-    raise TypeError(f"{type(value).__name__} has no form in JSON")
-
-
 def error_of(reply: Reply) -> AsktellError:
     """The error that an answer of 400 and more means."""
     retry_after = reply.headers.get("retry-after", "")
@@ -99,8 +88,8 @@ class Retrying:
     """How often, and how long between.
 
     Attributes:
-        retries: further attempts after the first, when the connection breaks or the service answers 429, 502, 503 or 504.
-            Safe, for each write carries an `Idempotency-Key`.
+        retries: further attempts after the first, when the connection breaks or the service answers 429, 502, 503 or 504; for
+            some requests `PATIENCE` times as many. Safe, for each write carries an `Idempotency-Key`.
     """
 
     retries: int = 6
@@ -111,7 +100,8 @@ class Retrying:
         Raises:
             AsktellError: of the kind that the answer names; Unavailable if none came.
         """
-        for attempt in range(self.retries + 1):
+        retries = self.retries * request.patience
+        for attempt in range(retries + 1):
             try:
                 reply: Reply = yield request
             except ConnectionBroke as broke:
@@ -120,7 +110,7 @@ class Retrying:
                 if reply.status < 400:
                     return reply
                 error = error_of(reply)
-            if attempt == self.retries or not isinstance(error, Exhausted | Unavailable):
+            if attempt == retries or not isinstance(error, Exhausted | Unavailable):
                 raise error
             yield Pause(self._pause(attempt, error.retry_after))
         raise AssertionError("unreachable")
@@ -137,28 +127,29 @@ class Retrying:
         return json.loads(reply.body) if reply.body else None
 
 
-def get(path: str, query: Mapping[str, Any] | None = None, wait_seconds: float = 0.0) -> Request:
+def get(path: str, query: Mapping[str, Any] | None = None, wait_seconds: float = 0.0, patience: int = 1) -> Request:
     """A reading request; parameters that are None are left out."""
     given = {name: value for name, value in (query or {}).items() if value is not None}
-    return Request("GET", path, query=given, wait_seconds=wait_seconds)
+    return Request("GET", path, query=given, wait_seconds=wait_seconds, patience=patience)
 
 
 def post(path: str, document: Any = None, wait_seconds: float = 0.0) -> Request:
     """A writing request, with a key of its own under which retries are one."""
-    return _write("POST", path, document, "application/json", {}, wait_seconds)
+    patience = PATIENCE if path.endswith(":tell") else 1
+    return _write("POST", path, document, "application/json", {}, wait_seconds, patience)
 
 
 def patch(path: str, document: Any, media: str = "application/json", if_match: str | None = None) -> Request:
     """A changing request."""
-    return _write("PATCH", path, document, media, {} if if_match is None else {"If-Match": if_match}, 0.0)
+    return _write("PATCH", path, document, media, {} if if_match is None else {"If-Match": if_match}, 0.0, 1)
 
 
 def _write(
-    method: str, path: str, document: Any, media: str, headers: Mapping[str, str], wait_seconds: float
+    method: str, path: str, document: Any, media: str, headers: Mapping[str, str], wait_seconds: float, patience: int
 ) -> Request:
     body = b"{}" if document is None else encode(document)
     headers = {"Content-Type": media, "Idempotency-Key": uuid.uuid4().hex, **headers}
-    return Request(method, path, body, headers=headers, wait_seconds=wait_seconds)
+    return Request(method, path, body, headers=headers, wait_seconds=wait_seconds, patience=patience)
 
 
 def study_path(name: str, rest: str = "") -> str:
@@ -265,7 +256,7 @@ def next_trial(retrying: Retrying, study: str, wish: Wish, own_running: Callable
     Args:
         own_running: how many trials of the study this caller evaluates right now; when they end, more may come.
     """
-    pause = FIRST_PAUSE
+    pause, retrying = FIRST_PAUSE, Retrying(retrying.retries * PATIENCE)
     while True:
         try:
             return (yield from ask(retrying, study, wish))[0]

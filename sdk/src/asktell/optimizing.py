@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from .documents import StudyFields, TrialFields, is_better
-from .errors import AsktellError, Conflict, Ended, Invalid
+from .errors import AsktellError, Conflict, Invalid
 from .flows import Json, Wish
 from .trial import Trial, told_by
 
@@ -229,11 +229,11 @@ class Loop:
             answer = self._function(*arguments)
             if not trial.is_finished and not self._is_given_up():
                 trial.tell(metrics_of(answer, self._study.objectives))
-        except Ended as ended:
-            if not trial.is_finished:
-                trial.tell(state=ended.state, feedback=str(ended) or None)
         except Exception as error:
-            self._fail(trial, error)
+            if not trial._is_ended_by(error):
+                self._fail(trial, error)
+            elif not trial.is_finished:
+                trial.tell(error.metrics, state=error.state, feedback=error.feedback)
 
     def _fail(self, trial: Trial, error: Exception) -> None:
         if self._is_given_up():

@@ -14,16 +14,14 @@ from functools import cache
 from typing import Any
 from urllib.parse import unquote
 
-import grpc
 from google.api import annotations_pb2
 from google.protobuf import json_format
 from google.protobuf.descriptor import Descriptor, EnumDescriptor, FieldDescriptor, MethodDescriptor
 from google.protobuf.message import Message
 from google.protobuf.message_factory import GetMessageClass
-from google.rpc import error_details_pb2, status_pb2
 
-from .errors import BY_KIND, PROBLEMS
-from .flows import ConnectionBroke, Reply, Request
+from .flows import Reply, Request
+from .packed import is_packed
 from .v1 import operation_pb2, study_pb2, suggester_pb2, trial_pb2
 
 FILES = (study_pb2, trial_pb2, operation_pb2, suggester_pb2)
@@ -33,28 +31,6 @@ NOT_TOLD = frozenset(
     {"asktell.v1.Trial.std", "asktell.v1.Trial.examples", "asktell.v1.Trial.residual", "asktell.v1.Update.sums"}
 )
 """Where REST writes null for nothing: protos do not tell an empty list or map from an absent one."""
-STATUS = {
-    "invalid": 422,
-    "not-found": 404,
-    "conflict": 409,
-    "not-active": 409,
-    "unauthenticated": 401,
-    "forbidden": 403,
-    "exhausted": 429,
-    "stale": 412,
-    "unavailable": 503,
-}
-_KIND_OF_CODE = {
-    grpc.StatusCode.INVALID_ARGUMENT: "invalid",
-    grpc.StatusCode.NOT_FOUND: "not-found",
-    grpc.StatusCode.ALREADY_EXISTS: "conflict",
-    grpc.StatusCode.FAILED_PRECONDITION: "conflict",
-    grpc.StatusCode.UNAUTHENTICATED: "unauthenticated",
-    grpc.StatusCode.PERMISSION_DENIED: "forbidden",
-    grpc.StatusCode.RESOURCE_EXHAUSTED: "exhausted",
-    grpc.StatusCode.ABORTED: "stale",
-}
-_BROKEN = (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED, grpc.StatusCode.CANCELLED)
 
 
 @dataclass(frozen=True)
@@ -139,6 +115,8 @@ def _long(descriptor: Descriptor, document: Any) -> Any:
     """A document with its enumerations' words as proto3's JSON writes them."""
     if descriptor.full_name in FREE or not isinstance(document, Mapping):
         return document
+    if "packed" in descriptor.fields_by_name:
+        document = _unmixed(document)
     found = {}
     for name, value in document.items():
         field = descriptor.fields_by_name.get(name)
@@ -146,13 +124,23 @@ def _long(descriptor: Descriptor, document: Any) -> Any:
             found[name] = value
             continue
         item = _item_of(field)
-        if item is not None:
+        if item is not None and isinstance(value, Mapping):
             found[name] = {key: _long_one(item, part) for key, part in value.items()}
         elif isinstance(value, list) and field.is_repeated:
             found[name] = [_long_one(field, part) for part in value]
         else:
             found[name] = _long_one(field, value)
     return found
+
+
+def _unmixed(document: Mapping[str, Any]) -> Mapping[str, Any]:
+    """A trial whose packed vectors stand apart from its other parameters, as its message has them."""
+    given = document.get("parameters")
+    vectors = {k: v for k, v in given.items() if is_packed(v)} if isinstance(given, Mapping) else {}
+    if not vectors:
+        return document
+    rest = {k: v for k, v in document["parameters"].items() if k not in vectors}
+    return {**document, "parameters": rest, "packed": vectors}
 
 
 def _long_one(field: FieldDescriptor, value: Any) -> Any:
@@ -220,52 +208,3 @@ def event_of(message: Message) -> bytes:
         return data
     found = document_of(message)
     return f"id: {found['seq']}\nevent: {found['type']}\ndata: {json.dumps(found)}\n\n".encode()
-
-
-def refused(error: json_format.ParseError) -> Reply:
-    """A request that no message can hold."""
-    return _problem("invalid", str(error))
-
-
-def failed(error: Any) -> Reply:
-    """An error of the service.
-
-    Args:
-        error: the `grpc.RpcError`.
-
-    Raises:
-        ConnectionBroke: the service was not reached, or did not end its answer.
-    """
-    status = status_pb2.Status()
-    for name, value in error.trailing_metadata() or ():
-        if name == "grpc-status-details-bin":
-            status.ParseFromString(value)
-    kind, errors, retry_after = "", [], None
-    for detail in status.details:
-        info, bad, retry = error_details_pb2.ErrorInfo(), error_details_pb2.BadRequest(), error_details_pb2.RetryInfo()
-        if detail.Unpack(info):
-            kind = info.metadata["kind"]
-        elif detail.Unpack(bad):
-            errors = [{"pointer": pointer_of(v.field), "message": v.description} for v in bad.field_violations]
-        elif detail.Unpack(retry):
-            retry_after = retry.retry_delay.ToTimedelta().total_seconds()
-    if not kind and error.code() in _BROKEN:
-        raise ConnectionBroke(error.details() or error.code().name) from error
-    kind = kind if kind in BY_KIND else _KIND_OF_CODE.get(error.code(), "error")
-    return _problem(kind, status.message or error.details() or error.code().name, errors, retry_after)
-
-
-def _problem(kind: str, detail: str, errors: list[Any] | None = None, retry_after: float | None = None) -> Reply:
-    number = STATUS.get(kind, 500)
-    document = {"type": PROBLEMS + kind, "status": number, "detail": detail, "errors": errors or []}
-    headers = {} if retry_after is None else {"retry-after": str(retry_after)}
-    return Reply(number, headers, json.dumps(document).encode())
-
-
-_PART = re.compile(r'\[(?P<index>\d+)\]|\[(?P<key>"(?:[^"\\]|\\.)*")\]|\.?(?P<word>[A-Za-z_]\w*)')
-
-
-def pointer_of(field: str) -> str:
-    """A place as `BadRequest` writes it, as a JSON pointer: `parameters[0].max` is `/parameters/0/max`."""
-    parts = [m["index"] or (json.loads(m["key"]) if m["key"] else m["word"]) for m in _PART.finditer(field)]
-    return "".join("/" + part.replace("~", "~0").replace("/", "~1") for part in parts)

@@ -15,6 +15,7 @@ from google.protobuf.json_format import ParseError
 
 from . import rpc
 from .flows import Reply, Request, error_of
+from .rpc_errors import failed, refused
 
 OPTIONS = (("grpc.max_receive_message_length", -1), ("grpc.enable_retries", 0))
 
@@ -52,12 +53,12 @@ class RpcWire:
         try:
             call, message = rpc.message_of(request)
         except ParseError as error:
-            return rpc.refused(error)
+            return refused(error)
         ask = self._channel.unary_unary(call.name, _serialize, call.answers.FromString)
         try:
             answer: Any = ask(message, timeout=self._timeout + request.wait_seconds, metadata=self._metadata)
         except grpc.RpcError as error:
-            return rpc.failed(error)
+            return failed(error)
         return rpc.reply_of(answer)
 
     @contextlib.contextmanager
@@ -77,7 +78,7 @@ class RpcWire:
             for answer in answers:
                 yield rpc.event_of(answer)
         except grpc.RpcError as error:
-            raise error_of(rpc.failed(error)) from error
+            raise error_of(failed(error)) from error
 
     def close(self) -> None:
         """Give the channel back."""
@@ -102,12 +103,12 @@ class AsyncRpcWire:
         try:
             call, message = rpc.message_of(request)
         except ParseError as error:
-            return rpc.refused(error)
+            return refused(error)
         ask: Any = self._channel.unary_unary(call.name, _serialize, call.answers.FromString)
         try:
             answer = await ask(message, timeout=self._timeout + request.wait_seconds, metadata=self._metadata)
         except grpc.RpcError as error:
-            return rpc.failed(error)
+            return failed(error)
         return rpc.reply_of(answer)
 
     @contextlib.asynccontextmanager
@@ -127,7 +128,7 @@ class AsyncRpcWire:
             async for answer in answers:
                 yield rpc.event_of(answer)
         except grpc.RpcError as error:
-            raise error_of(rpc.failed(error)) from error
+            raise error_of(failed(error)) from error
 
     async def close(self) -> None:
         """Give the channel back."""

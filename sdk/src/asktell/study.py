@@ -64,14 +64,14 @@ class Study(StudyFields):
         """Tell the outcome of a trial by its number; as `Trial.tell`.
 
         Raises:
-            Invalid: a metric is missing or not finite.
+            Invalid: a metric is missing or no number.
+            NotFinite: one is NaN or infinite; nothing was sent.
             NotFound: no such trial.
             Conflict: another outcome was told before.
         """
         names = ("std", "feedback", "examples", "cost", "elapsed_seconds", "residual", "fingerprint")
         wanted = {name: rest.pop(name, None) for name in names}
-        document = outcome(metrics, {}, state=rest.pop("state", "completed"), **wanted)
-        document["metrics"] |= numbers(rest)
+        document = outcome(metrics, rest, state=rest.pop("state", "completed"), **wanted)
         return self._trial(self._client._json(post(trial_path(self._ref, number, ":tell"), document)))
 
     def tell_many(self, outcomes: Sequence[Mapping[str, Any]], *, brief: bool = False) -> list[Json]:
@@ -112,12 +112,14 @@ class Study(StudyFields):
         feedback: str | None = None,
         elapsed_seconds: float | None = None,
         cost: float | None = None,
+        residual: Sequence[float] | None = None,
         labels: Mapping[str, str] | None = None,
         metadata: Mapping[str, Any] | None = None,
     ) -> Trial:
         """Bring a trial that was evaluated elsewhere."""
         told = {"metrics": numbers(metrics or {}), "state": state, "std": std, "feedback": feedback}
-        rest = {"elapsed_seconds": elapsed_seconds, "cost": cost, "labels": labels, "metadata": metadata}
+        rest: Json = {"elapsed_seconds": elapsed_seconds, "cost": cost, "residual": residual}
+        rest |= {"labels": labels, "metadata": metadata}
         return self._create({"parameters": dict(parameters)} | told | rest)
 
     def import_trials(self, trials: Sequence[Mapping[str, Any]]) -> list[Trial]:
@@ -131,7 +133,7 @@ class Study(StudyFields):
             Invalid: one of them is not in the space, or lacks a metric; none is stored.
             NotActive: there is no room for all of them.
         """
-        document = {"trials": [dict(trial) for trial in trials]}
+        document = {"trials": [self._sent(trial, f"/trials/{place}") for place, trial in enumerate(trials)]}
         answer = self._client._json(post(study_path(self._ref, "/trials"), document))
         return [self._trial(data) for data in answer["trials"]]
 
@@ -212,7 +214,8 @@ class Study(StudyFields):
         Raises:
             Invalid: the study has no such vector.
         """
-        found: Json = self._client._json(get(study_path(self._ref, "/updates"), {"from": since, "limit": limit}))
+        query = {"from": since, "limit": limit}
+        found: Json = self._client._json(get(study_path(self._ref, "/updates"), query, patience=flows.PATIENCE))
         return found
 
     @property
@@ -344,8 +347,7 @@ class Study(StudyFields):
         return self
 
     def _create(self, document: Json) -> Trial:
-        given = {name: value for name, value in document.items() if value is not None}
-        return self._trial(self._client._json(post(study_path(self._ref, "/trials"), given)))
+        return self._trial(self._client._json(post(study_path(self._ref, "/trials"), self._sent(document))))
 
     def _trial(self, data: Json) -> Trial:
         return Trial(self._client, data)

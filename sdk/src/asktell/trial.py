@@ -9,7 +9,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 from .documents import Metrics, TrialFields, numbers, outcome
-from .errors import AsktellError, Ended, Unavailable
+from .errors import AsktellError, Invalid, Unavailable
 from .flows import Json, get, patch, post, trial_path
 
 if TYPE_CHECKING:
@@ -28,7 +28,8 @@ class Trial(TrialFields):
     """One point to evaluate, and what came of it.
 
     As a context manager it cannot be forgotten: an exception tells it as failed with the exception's text (`Pruned` and
-    `Infeasible` tell what they say, and end there), leaving without a tell hands it back.
+    `Infeasible` tell what they say, and end there; a value told or reported that is not finite makes it infeasible), leaving
+    without a tell hands it back.
     """
 
     def __init__(self, client: Client, data: Json) -> None:
@@ -50,7 +51,8 @@ class Trial(TrialFields):
         Raises:
             Conflict: it is not running any more.
         """
-        document = {"step": step, "metrics": numbers({**(metrics or {}), **values})}
+        with self._measured():
+            document = {"step": step, "metrics": numbers({**(metrics or {}), **values})}
         answer = self._post(":report", document)
         self.should_stop = bool(answer["should_stop"])
         return self.should_stop
@@ -97,24 +99,26 @@ class Trial(TrialFields):
             fingerprint: of the parameters that were evaluated, where they travel as seeds (`Replica.fingerprint()`).
 
         Raises:
-            Invalid: a metric is missing or not finite.
+            Invalid: a metric is missing or no number.
+            NotFinite: one is NaN or infinite; nothing was sent.
             Conflict: another outcome was told before.
         """
         elapsed = (
             time.monotonic() - self._since if elapsed_seconds is None and not self.is_finished else elapsed_seconds
         )
-        document = outcome(
-            metrics,
-            values,
-            state=state,
-            std=std,
-            feedback=feedback,
-            examples=examples,
-            cost=cost,
-            elapsed_seconds=elapsed,
-            residual=residual,
-            fingerprint=fingerprint,
-        )
+        with self._measured():
+            document = outcome(
+                metrics,
+                values,
+                state=state,
+                std=std,
+                feedback=feedback,
+                examples=examples,
+                cost=cost,
+                elapsed_seconds=elapsed,
+                residual=residual,
+                fingerprint=fingerprint,
+            )
         return self._end(":tell", document)
 
     def prune(self, feedback: str | None = None) -> Trial:
@@ -176,12 +180,12 @@ class Trial(TrialFields):
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> bool:
         if self.state != "running":
-            return isinstance(error, Ended)
+            return self._is_ended_by(error) and not isinstance(error, Invalid)
         if error is None:
             self.release()
             return False
-        if isinstance(error, Ended):
-            self.tell(state=error.state, feedback=str(error) or None)
+        if self._is_ended_by(error):
+            self.tell(error.metrics, state=error.state, feedback=error.feedback)
             return True
         # Whatever comes of this, the exception at hand is the one to see.
         with contextlib.suppress(AsktellError):

@@ -14,10 +14,10 @@ import pytest
 from api.rest.application import build
 from api.rpc.server import build_server
 from api.settings import Settings
-from migrations.upgrade import upgrade
 from services.container import Services
 from services.store.engine import Database
 from services.wakeups import LocalWakeups
+from tests.support.databases import migrate
 from tests.support.edges import Edge, RestEdge, RpcEdge
 from workers.suggesters.registry import specs
 
@@ -33,7 +33,7 @@ class World:
 @contextlib.asynccontextmanager
 async def _world(name: str, folder: Path) -> AsyncIterator[World]:
     url = f"sqlite:///{folder}/{name}.db"
-    upgrade(url)
+    migrate(url)
     services = Services(Database(url), LocalWakeups(), specs())
     await services.start()
     try:

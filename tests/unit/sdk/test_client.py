@@ -71,6 +71,18 @@ def test_giving_up_says_that_the_service_is_away(script: Script) -> None:
     assert len(service.seen) == 2
 
 
+def test_an_outcome_is_told_with_more_patience(script: Script) -> None:
+    service = script(Answer(0), Answer(0), Answer(503), Answer(200, TRIAL))
+    study(service, retries=1).tell(1, {"loss": 1.0})
+    assert len(service.seen) == 4
+    assert len({seen.headers["idempotency-key"] for seen in service.seen}) == 1
+
+
+def test_a_worker_waits_for_its_service(script: Script) -> None:
+    service = script(Answer(0), Answer(0), Answer(503), Answer(200, {"trials": [TRIAL]}))
+    assert [trial.number for trial in study(service, retries=1).trials(1)] == [1]
+
+
 def test_an_answer_that_is_no_problem_document_still_becomes_an_error(script: Script) -> None:
     service = script(Answer(502, text="<html>Bad gateway</html>"))
     with pytest.raises(asktell.Unavailable, match="Bad gateway"):
@@ -84,6 +96,12 @@ def test_address_and_key_come_from_the_environment(script: Script, monkeypatch: 
     asktell.Client().suggesters()
     assert service.seen[0].headers["authorization"] == "Bearer secret"
     assert service.seen[0].path == "/v1/suggesters"
+
+
+@pytest.mark.parametrize("client", [asktell.Client, asktell.AsyncClient])
+def test_a_transport_that_is_not_there_is_named(client: Any) -> None:
+    with pytest.raises(ValueError, match="'rest': there are 'http' and 'grpc'"):
+        client(transport="rest")
 
 
 def test_a_study_name_cannot_break_out_of_its_path(script: Script) -> None:

@@ -13,6 +13,7 @@ import typer
 
 from asktell.cli import CLIENT, files
 from asktell.cli.commands import Template, split
+from asktell.cli.output import text
 from asktell.packed import unpacked
 
 PARAMETERS: list[dict[str, Any]] = [{"name": name} for name in ("lr", "momentum", "layers", "flag")]
@@ -55,6 +56,26 @@ def test_vectors_that_came_packed_are_filled_in_as_numbers() -> None:
     numbers = unpacked({"float32": "AAAAPwAAAL8="})
     assert not isinstance(numbers, list)  # an array, where there is NumPy
     assert Template(["train", "{layers}"], PARAMETERS).fill({"layers": numbers}) == ["train", "[0.5, -0.5]"]
+
+
+@pytest.mark.parametrize(
+    ("value", "shown"),
+    [
+        (
+            {"theta": {"sign": 1, "seed": [7, 11], "shape": {"w": [3, 2]}}},
+            "theta={sign=1, seed=[7, 11], shape={w=[3, 2]}}",
+        ),
+        ([{"name": "x", "choices": ["a", None]}, {"name": "y"}], "name=x, choices=[a, -]; name=y"),
+        ({"w": {"float32": "AAAAPwAAAL8="}}, "w=[0.5, -0.5]"),
+        ({"w": list(range(4096))}, f"w=[{', '.join(map(str, range(20)))}, … 4096 in all]"),
+        ([1, 2.5], "1, 2.5"),
+        ([[1, 2], []], "1, 2; -"),
+        ({}, "-"),
+        ([], "-"),
+    ],
+)
+def test_values_stand_in_cells(value: object, shown: str) -> None:
+    assert text(value) == shown
 
 
 def test_an_inactive_parameter_takes_its_option_along() -> None:

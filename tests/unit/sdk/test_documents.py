@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from asktell.bodies import encode
 from asktell.documents import EventReader, numbers, study_document
 from asktell.errors import Invalid
-from asktell.flows import encode
 
 
 def test_numbers_of_numpy_become_plain() -> None:

@@ -71,11 +71,11 @@ def test_the_thread_says_stop_and_ends_when_nothing_is_held() -> None:
     before = set(threading.enumerate())
     thread, trial = LeaseThread[Held](beat), Held()
     thread.add(trial, 0.03)
-    assert beaten.wait(10)
+    assert beaten.wait(30)
     running = set(threading.enumerate()) - before
     thread.drop(trial)
     for found in running:
-        found.join(10)
+        found.join(30)
     assert trial.should_stop
     assert len(running) == 1
     assert not any(found.is_alive() for found in running)

@@ -15,7 +15,7 @@ from typing import IO, Any
 
 import typer
 
-from asktell.documents import numbers
+from asktell.errors import NotFinite
 from asktell.flows import Json
 from asktell.trial import Trial
 
@@ -102,6 +102,8 @@ class Commands:
             Evaluation(self, trial, self._template.fill(parameters)).run()
         except _Stopped:
             return
+        except NotFinite as error:  # told here, so that it does not count as failed
+            trial.tell(error.metrics, state=error.state, feedback=error.feedback)
         finally:
             # Not finished here means that the outcome was refused: the loop tells it as failed.
             has_worked = trial.is_finished and trial.state != "failed"
@@ -246,7 +248,7 @@ class Evaluation:
     def _tell_result(self, result: Json) -> None:
         metrics, rest = split(result)
         told = {name: rest.pop(name) for name in ("state", "feedback", "cost", "std", "examples") if name in rest}
-        self._trial.tell(numbers(metrics), **told)
+        self._trial.tell(metrics, **told)
         if rest:
             self._trial.annotate(metadata=rest)
 

@@ -9,8 +9,12 @@ from typing import Any
 import typer
 
 from asktell.flows import Json
+from asktell.packed import is_packed, unpacked
 
 from .options import Format
+
+MOST_ITEMS = 20
+"""Of an array in a table; JSON and YAML have them all."""
 
 
 def show(document: Any, output: Format, rows: Iterable[Mapping[str, Any]] | None = None) -> None:
@@ -51,18 +55,24 @@ def _fields(document: Mapping[str, Any]) -> None:
         typer.echo(f"{name:<{width}}  {text(value)}")
 
 
-def text(value: Any) -> str:
-    """A value in one cell."""
+def text(value: Any, is_inside: bool = False) -> str:
+    """A value in one cell; inside another one in brackets, long arrays by their first items."""
     if value is None:
         return "-"
     if isinstance(value, float):
         return f"{value:.6g}"
+    if is_packed(value):
+        value = [float(number) for number in unpacked(value)]
     if isinstance(value, Mapping):
-        return ", ".join(f"{name}={text(item)}" for name, item in value.items()) or "-"
-    if isinstance(value, list) and any(isinstance(item, (Mapping, list)) for item in value):
-        return "; ".join(text(item) for item in value)
+        items = ", ".join(f"{name}={text(item, True)}" for name, item in value.items())
+        return f"{{{items}}}" if is_inside else items or "-"
     if isinstance(value, (list, tuple)):
-        return ", ".join(text(item) for item in value) or "-"
+        is_deep = any(isinstance(item, (Mapping, list)) for item in value)
+        cells = [text(item, is_inside) for item in value[:MOST_ITEMS]]
+        if len(value) > MOST_ITEMS:
+            cells.append(f"… {len(value)} in all")
+        items = ("; " if is_deep else ", ").join(cells)
+        return f"[{items}]" if is_inside else items or "-"
     return str(value)
 
 

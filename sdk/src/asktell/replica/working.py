@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import math
+import contextlib
 import time
 from collections.abc import Callable
 from typing import Any
 
-from ..errors import Conflict
+from ..errors import AsktellError, Conflict
 from ..study import Study
 from ..trial import Trial
 from .replica import Replica
@@ -23,7 +23,7 @@ def work(study: Study, make: Callable[[], Replica], evaluate: Evaluate, trials: 
 
     A trial of a generation that is over, which came back from a worker that died, is cancelled. Where an outcome is refused
     because this replica has drifted, it is made anew from theta_0 and the log, and the trial is evaluated once more. A value that
-    is not finite tells the trial as infeasible.
+    is not finite tells the trial as infeasible. A trial that somebody else told meanwhile, as after a lost lease, is left.
 
     Args:
         make: a replica at theta_0, the same at every worker.
@@ -34,7 +34,9 @@ def work(study: Study, make: Callable[[], Replica], evaluate: Evaluate, trials: 
 
     Raises:
         ValueError: the replica's shape is not the study's.
-        Conflict: the outcome was refused again after theta was rebuilt: theta_0 or the noise is not that of most workers.
+        Conflict: the outcome was refused again after theta was rebuilt: theta_0 or the noise is not that of most workers. The
+            trial was handed back.
+        Unavailable: the service stays away.
     """
     replica = make()
     wanted = study.parameters[0].get("shape")
@@ -49,8 +51,9 @@ def work(study: Study, make: Callable[[], Replica], evaluate: Evaluate, trials: 
             try:
                 _tell(study, trial, replica.follow(study, value["theta_version"]), evaluate)
             except Conflict:
-                replica = make().follow(study, value["theta_version"])
-                _tell(study, trial, replica, evaluate)
+                if not trial.refresh().is_finished:  # else somebody told it first, and nothing is wrong with this theta
+                    replica = make().follow(study, value["theta_version"])
+                    _tell_or_release(study, trial, replica, evaluate)
     return newest(study, replica)
 
 
@@ -65,9 +68,15 @@ def newest(study: Study, replica: Replica) -> Replica:
         time.sleep(PAUSE_SECONDS)
 
 
+def _tell_or_release(study: Study, trial: Trial, replica: Replica, evaluate: Evaluate) -> None:
+    try:
+        _tell(study, trial, replica, evaluate)
+    except Conflict:
+        with contextlib.suppress(AsktellError):
+            trial.release()
+        raise
+
+
 def _tell(study: Study, trial: Trial, replica: Replica, evaluate: Evaluate) -> None:
     value = float(evaluate(replica.at(next(iter(trial.parameters.values())))))
-    if math.isfinite(value):
-        trial.tell({study.objectives[0]["metric"]: value}, fingerprint=replica.fingerprint())
-    else:
-        trial.infeasible("the value is not finite")
+    trial.tell({study.objectives[0]["metric"]: value}, fingerprint=replica.fingerprint())
