@@ -36,7 +36,13 @@ _FIXED = (
     "started_at",
     "finished_at",
     "feedback",
+    "lease_expires_at",
+    "seq",
+    "fallback",
+    "seen_seq",
 )
+_OF_SUGGESTION = ("suggester", "reason", "fallback", "seen_seq")
+_DOCUMENTS = ("measurements", "evaluate_on", "examples")
 
 
 class Exports:
@@ -47,7 +53,7 @@ class Exports:
         self._studies = studies
 
     async def open(self, caller: Caller, ref: str, format_: Format) -> AsyncIterator[bytes]:
-        """Every trial. JSON: an array of trials; CSV and Parquet: a row each, `parameters.x`, `metrics.y` as columns.
+        """Every trial. JSON: an array of trials; CSV and Parquet: a row each, `parameters.x`, `metrics.y`, `std.y` as columns.
 
         Raises:
             NotFound: no such study.
@@ -95,26 +101,31 @@ def columns(spec: StudySpec) -> list[str]:
         *parameters,
         *(f"metrics.{name}" for name in spec.required_metrics),
         "other_metrics",
+        *(f"std.{name}" for name in spec.required_metrics),
+        "other_std",
+        "residual",
+        *_DOCUMENTS,
         "labels",
         "metadata",
     ]
 
 
 def row(spec: StudySpec, trial: Trial) -> dict[str, Any]:
-    """A trial as a flat row; arrays and objects as JSON text."""
-    flat: dict[str, Any] = {
-        name: getattr(trial, name) for name in _FIXED if name not in ("state", "suggester", "reason")
-    }
-    flat |= {"state": trial.state.value, "suggester": trial.suggested_by.suggester, "reason": trial.suggested_by.reason}
+    """A trial as a flat row; arrays and objects as JSON text, but for `residual`, which is a list."""
+    flat: dict[str, Any] = {name: getattr(trial, name) for name in _FIXED if name not in _OF_SUGGESTION}
+    flat |= {"state": trial.state.value} | {name: getattr(trial.suggested_by, name) for name in _OF_SUGGESTION}
     for parameter in spec.parameters:
         flat[f"parameters.{parameter.name}"] = _plain(trial.parameters.get(parameter.name))
-    for name in spec.required_metrics:
-        flat[f"metrics.{name}"] = trial.metrics.get(name)
-    others = {name: value for name, value in trial.metrics.items() if name not in spec.required_metrics}
-    flat["other_metrics"] = orjson.dumps(others).decode() if others else None
-    flat["labels"] = orjson.dumps(trial.labels).decode() if trial.labels else None
-    flat["metadata"] = orjson.dumps(trial.metadata).decode() if trial.metadata else None
-    return flat
+    for kind, told in (("metrics", trial.metrics), ("std", trial.std or {})):
+        flat |= {f"{kind}.{name}": told.get(name) for name in spec.required_metrics}
+        flat[f"other_{kind}"] = _text({name: told[name] for name in told if name not in spec.required_metrics})
+    flat["residual"] = None if trial.residual is None else list(trial.residual)
+    flat |= {name: _text(value) for name, value in trial.model_dump(mode="json", include=set(_DOCUMENTS)).items()}
+    return flat | {"labels": _text(trial.labels), "metadata": _text(trial.metadata)}
+
+
+def _text(value: Any) -> str | None:
+    return orjson.dumps(value).decode() if value else None
 
 
 def _plain(value: Any) -> Any:
@@ -140,7 +151,7 @@ def _csv_lines(names: list[str], rows: Iterable[dict[str, Any]]) -> bytes:
 def _csv_value(value: Any) -> Any:
     if isinstance(value, bool):
         return "true" if value else "false"
-    return value.isoformat() if hasattr(value, "isoformat") else value
+    return value.isoformat() if hasattr(value, "isoformat") else _plain(value)
 
 
 async def _parquet(spec: StudySpec, pages: AsyncIterator[list[Trial]]) -> AsyncIterator[bytes]:
@@ -163,12 +174,15 @@ async def _parquet(spec: StudySpec, pages: AsyncIterator[list[Trial]]) -> AsyncI
 def _schema(spec: StudySpec) -> Any:
     import pyarrow
 
-    kinds: dict[str, Any] = {"number": pyarrow.int64(), "attempt": pyarrow.int64(), "feasible": pyarrow.bool_()}
+    kinds: dict[str, Any] = dict.fromkeys(("number", "attempt", "seq", "seen_seq"), pyarrow.int64())
+    kinds |= dict.fromkeys(("feasible", "fallback"), pyarrow.bool_())
     kinds |= dict.fromkeys(("elapsed_seconds", "cost"), pyarrow.float64())
-    kinds |= dict.fromkeys(("created_at", "started_at", "finished_at"), pyarrow.timestamp("us", tz="UTC"))
+    times = ("created_at", "started_at", "finished_at", "lease_expires_at")
+    kinds |= dict.fromkeys(times, pyarrow.timestamp("us", tz="UTC"))
     types = {"float": pyarrow.float64(), "int": pyarrow.int64(), "bool": pyarrow.bool_()}
     kinds |= {f"parameters.{p.name}": types.get(p.type, pyarrow.string()) for p in spec.parameters}
-    kinds |= {f"metrics.{name}": pyarrow.float64() for name in spec.required_metrics}
+    kinds |= {f"{kind}.{name}": pyarrow.float64() for kind in ("metrics", "std") for name in spec.required_metrics}
+    kinds["residual"] = pyarrow.list_(pyarrow.float64())
     return pyarrow.schema([(name, kinds.get(name, pyarrow.string())) for name in columns(spec)])
 
 

@@ -18,6 +18,7 @@ from .store.unit_of_work import StudyWork
 
 MOST_AHEAD = 32
 USER = "user"
+_TELLS = {state: metrics.TELLS.labels(state.value) for state in TrialState if state.is_terminal}
 NOTHING_MORE = "the suggester has nothing more to propose"
 
 
@@ -158,7 +159,7 @@ def apply_outcome(work: StudyWork, record: TrialRecord, outcome: Outcome) -> Non
     if record.feasible:
         withdraw_infeasible(work, feasible_trial=record.number)
     work.progress.cost += outcome.cost or 0.0
-    metrics.TELLS.labels(state.value).inc()
+    _TELLS[state].inc()
     finish(work, record, state, worker=record.worker)
 
 

@@ -238,8 +238,7 @@ class Studies:
         spec, found = self._catalogue.serve(spec)
         work.study.pooled = not found.inline
         work.learned()
-        suggestion_store.replace(work.connection, work.id, [], 0)
-        work.progress.buffered = 0
+        work.fill_buffer([], work.progress.buffer_seq)
         state = suggestion_store.state(work.connection, work.id)
         if state is not None:
             state.token += 1  # whoever computes for the old suggester now will be too late

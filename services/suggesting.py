@@ -57,7 +57,7 @@ class Claim:
     spec: StudySpec
     seed: int
     known_seq: int
-    observations: tuple[Observation, ...]
+    observations: Sequence[Observation]
     seq: int
     next_number: int
     count: int
@@ -210,7 +210,7 @@ class Suggesting:
             return True
 
         try:
-            return await self._transactions.on_study(claim.study, run)
+            return await self._transactions.on_study(claim.study, run, brings=True)
         except StudyGone:
             return False
 
@@ -228,9 +228,7 @@ class Suggesting:
             )
             taken = {point_key(record.parameters) for record in newer.values()}
             suggestions = [s for s in suggestions if point_key(s.parameters) not in taken]
-        store.replace(work.connection, work.id, suggestions, claim.seq)
-        work.progress.buffered = len(suggestions)
-        work.progress.buffer_seq = claim.seq
+        work.fill_buffer(suggestions, claim.seq)
 
     async def renew(self, claim: Claim) -> bool:
         """Keep a claim while computing; False if another has taken over."""

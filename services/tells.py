@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import orjson
-
 from .answers import ReportAnswer, TellAnswer, TellResult, problem
 from .caller import Caller, Role
 from .catalogue import Catalogue
@@ -78,7 +76,7 @@ class Tells:
         try:
             if not isinstance(item, NumberedOutcome):
                 raise item.error
-            told = self._tell(work, item.number, item.outcome())
+            told = self._tell(work, item.number, item)
             trial = None if brief else told.trial(work.study.name, _measurements(work, told))
             return TellResult.made(number=item.number, status=200, trial=trial, error=None)
         except AsktellError as error:
@@ -173,7 +171,7 @@ class _Unreadable:
 
 def _read(item: dict[str, Any]) -> NumberedOutcome | _Unreadable:
     try:
-        return NumberedOutcome.read(orjson.dumps(item))
+        return NumberedOutcome.read_value(item)
     except AsktellError as error:
         number = item.get("number")
         return _Unreadable(number if isinstance(number, int) and not isinstance(number, bool) else 0, error)

@@ -40,6 +40,7 @@ class _Operation(Generic[T]):
     run: Callable[[StudyWork], T]
     numbers: Sequence[int]
     future: asyncio.Future[T]
+    brings: bool = False
     result: T | None = None
     error: BaseException | None = None
 
@@ -66,6 +67,7 @@ class Transactions:
         self.clock = clock
         self.specs = SpecCache()
         self._lanes: dict[str, _Lane] = {}
+        self._standing: dict[str, list[_Operation[Any]]] = {}
         self._known: dict[int, dict[str, StudyRecord]] = {}
         writers = 1 if database.is_sqlite else threads
         self._writers = ThreadPoolExecutor(writers, thread_name_prefix="asktell-write")
@@ -76,18 +78,21 @@ class Transactions:
         """The time outside a study's transaction."""
         return (self.clock or utc_now)()
 
-    async def on_study(self, study_id: str, run: Callable[[StudyWork], T], numbers: Sequence[int] = ()) -> T:
+    async def on_study(
+        self, study_id: str, run: Callable[[StudyWork], T], numbers: Sequence[int] = (), *, brings: bool = False
+    ) -> T:
         """Run an operation on a locked study; returns after the commit.
 
         Args:
             run: checks everything, then changes; may share its transaction with other operations.
             numbers: trials it will read, fetched together with those of its neighbours.
+            brings: it may bring suggestions, so those who stand by come along.
 
         Raises:
             NotFound: the study is gone.
             Unavailable: the database is away.
         """
-        operation = _Operation(run, numbers, asyncio.get_running_loop().create_future())
+        operation = _Operation(run, numbers, asyncio.get_running_loop().create_future(), brings)
         lane = self._lanes.setdefault(study_id, _Lane())
         lane.waiting.append(operation)
         if not lane.is_busy:
@@ -95,6 +100,25 @@ class Transactions:
             self._spawn(self._drain(study_id, lane))
         result: T = await operation.future
         return result
+
+    def stand_by(self, study_id: str, run: Callable[[StudyWork], T | None]) -> asyncio.Future[T | None]:
+        """Run an operation at the end of the next transaction of this process that may bring suggestions, and within it.
+
+        Returns:
+            what it will answer; None: nothing has changed for it, or that transaction failed.
+        """
+        operation = _Operation(run, (), asyncio.get_running_loop().create_future())
+        self._standing.setdefault(study_id, []).append(operation)
+        return operation.future
+
+    def stand_down(self, study_id: str, answer: asyncio.Future[Any]) -> bool:
+        """Take back what stands by; False: it is on its way or answered already."""
+        standing = self._standing.get(study_id, [])
+        left = [operation for operation in standing if operation.future is not answer]
+        self._standing[study_id] = left
+        if not left:
+            del self._standing[study_id]
+        return len(left) < len(standing)
 
     def _spawn(self, work: Any) -> None:
         task = asyncio.ensure_future(work)
@@ -106,16 +130,17 @@ class Transactions:
         try:
             while lane.waiting:
                 group, lane.waiting = lane.waiting[:MAX_GROUP], lane.waiting[MAX_GROUP:]
+                also = self._standing.pop(study_id, []) if any(operation.brings for operation in group) else []
                 try:
-                    wakes = await loop.run_in_executor(self._writers, self._write, study_id, group)
+                    wakes = await loop.run_in_executor(self._writers, self._write, study_id, group, also)
                 except BaseException as error:
-                    for operation in group:
+                    for operation in group + also:
                         if not operation.future.done():
                             operation.future.set_exception(Unavailable("the server is closing"))
                     if not isinstance(error, Exception):
                         raise
                     continue
-                for operation in group:
+                for operation in group + also:
                     _settle(operation)
                 for topic, payload in wakes:
                     await self.wakeups.publish(topic, payload)
@@ -124,13 +149,15 @@ class Transactions:
             if not lane.waiting:
                 self._lanes.pop(study_id, None)
 
-    def _write(self, study_id: str, group: list[_Operation[Any]]) -> list[tuple[str, str]]:
-        """In a writer thread: one transaction for the group; if it breaks, one for each."""
+    def _write(self, study_id: str, group: list[_Operation[Any]], also: list[_Operation[Any]]) -> list[tuple[str, str]]:
+        """In a writer thread: one transaction for the group and those who stood by; if it breaks, one for each of the group."""
         started = time.perf_counter()
         try:
-            return self._attempt(study_id, group, tries=2)
+            return self._attempt(study_id, group, also, tries=2)
         except Exception as error:
-            if len(group) == 1 or _is_away(error):
+            for operation in also:
+                operation.result = operation.error = None
+            if (len(group) == 1 and not also) or _is_away(error):
                 for operation in group:
                     operation.error = _as_ours(error)
                 return []
@@ -139,17 +166,19 @@ class Transactions:
             metrics.TRANSACTION_OPERATIONS.observe(len(group))
         wakes: list[tuple[str, str]] = []
         for operation in group:
-            wakes += self._write(study_id, [operation])
+            wakes += self._write(study_id, [operation], [])
         return wakes
 
-    def _attempt(self, study_id: str, group: list[_Operation[Any]], tries: int) -> list[tuple[str, str]]:
+    def _attempt(
+        self, study_id: str, group: list[_Operation[Any]], also: list[_Operation[Any]], tries: int
+    ) -> list[tuple[str, str]]:
         is_written = False
         try:
             with self.database.writer.connect() as connection, connection.begin():
                 known = self._known.setdefault(threading.get_ident(), {})
                 try:
                     work = StudyWork.begin(connection, study_id, self.specs, known, self.clock)
-                    self._run_all(work, group)
+                    self._run_all(work, group + also)
                     work.flush()
                 except BaseException:
                     known.pop(study_id, None)
@@ -162,9 +191,9 @@ class Transactions:
         except Exception as error:
             # A dead pooled connection shows itself at the first statement. Before the commit nothing has happened: once more.
             if tries > 1 and not is_written and _is_away(error):
-                return self._attempt(study_id, group, tries - 1)
-            if isinstance(error, IntegrityError) and tries > 1 and len(group) == 1:
-                return self._attempt(study_id, group, tries - 1)
+                return self._attempt(study_id, group, also, tries - 1)
+            if isinstance(error, IntegrityError) and tries > 1 and len(group + also) == 1:
+                return self._attempt(study_id, group, also, tries - 1)
             raise
         return _wakes(work)
 

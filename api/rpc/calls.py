@@ -20,7 +20,8 @@ from services.domain.document import Document
 from services.domain.errors import AsktellError, Invalid, Unauthenticated, Unavailable
 from services.idempotency import Idempotency, Reply
 
-from .messages import check_known, write
+from .filling import write
+from .messages import check_known
 from .status import broken, code_of, status_of
 
 log = structlog.get_logger("rpc")

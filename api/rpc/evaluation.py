@@ -24,7 +24,9 @@ from services.domain.trial import MAX_BATCH, AskRequest, HeartbeatRequest, Lease
 from services.leases import Leases
 
 from .calls import check
-from .messages import read, take, write
+from .filling import write
+from .messages import read, take
+from .pieces import pieces
 
 log = structlog.get_logger("rpc")
 T = TypeVar("T")
@@ -34,6 +36,7 @@ ASK_SECONDS = 30.0
 RETRY_SECONDS = 1.0
 LONGEST_SILENCE = 1200.0
 MOST_AT_ONCE = 100
+MOST_IN_MESSAGE = 1000
 NOT_OPENING = frozenset({"study", "outcomes"})
 
 
@@ -239,7 +242,9 @@ class Evaluation:
 
     async def _hand_out(self, trials: tuple[Trial, ...]) -> None:
         self._out.update(trial.number for trial in trials)
-        await self._write({"trials": trials})
+        # The client begins with the first ones while the next are written.
+        for start in range(0, len(trials), MOST_IN_MESSAGE):
+            await self._write({"trials": trials[start : start + MOST_IN_MESSAGE]})
 
     async def _is_over(self) -> bool:
         study = await _patiently(lambda: self._services.studies.get(self._caller, self._study))
@@ -278,7 +283,8 @@ class Evaluation:
     async def _write(self, answer: dict[str, Any]) -> None:
         message = write(trial_pb2.EvaluateResponse, answer)
         async with self._sending:  # a stream takes one message at a time
-            await self._send(message)
+            for part in pieces(message):
+                await self._send(part)
 
 
 async def _patiently(call: Callable[[], Awaitable[T]]) -> T:

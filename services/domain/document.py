@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import json
+import math
+import re
+from collections.abc import Iterator
 from typing import Annotated, Any, Self, TypeAlias
 
+import orjson
 from pydantic import BaseModel, ConfigDict, StringConstraints, ValidationError
 from pydantic_core import ErrorDetails, from_json
 
@@ -16,6 +20,7 @@ Scalar: TypeAlias = str | bool | int | float | None
 MAX_DEPTH = 32
 MAX_NAME = 128
 LARGEST_EXACT_INTEGER = 2**53
+NOT_FINITE = {"nan": "NaN", "inf": "Infinity", "-inf": "-Infinity"}
 
 # A study's name stands in a path, a parameter's or metric's name in expressions and command lines.
 Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.\-]*$", max_length=MAX_NAME)]
@@ -36,10 +41,26 @@ class Document(BaseModel):
             Invalid: with a JSON pointer and a message for every place that is wrong.
         """
         check_json(body)
+        return cls._validated(body)
+
+    @classmethod
+    def read_value(cls, value: Json) -> Self:
+        """As `read`, for what is parsed already.
+
+        Raises:
+            Invalid: as `read`.
+            TypeError: it is not JSON.
+        """
+        body = orjson.dumps(value)
+        check_value(value)
+        return cls._validated(body)
+
+    @classmethod
+    def _validated(cls, body: bytes | str) -> Self:
         try:
             return cls.model_validate_json(body or b"{}")
         except ValidationError as error:
-            raise invalid_from(error) from None
+            raise invalid_from(error, from_json(body or b"{}")) from None
         except ArithmeticError:
             raise Invalid("a number is too large or too small to work with") from None
 
@@ -70,9 +91,36 @@ def check_json(body: bytes | str) -> None:
     try:
         value = from_json(body, allow_inf_nan=False, cache_strings="keys")
     except ValueError as error:
-        message = "nested too deeply" if "recursion" in str(error) else str(error)
-        raise Invalid(f"the body is not JSON: {message}", errors=[FieldError("", message)]) from None
+        raise _unreadable(body, str(error)) from None
     check_value(value)
+
+
+def _unreadable(body: bytes | str, why: str) -> Invalid:
+    """What is wrong with a body that is no JSON: NaN and infinity, which some programs write, by their places."""
+    try:
+        found = list(_not_finite(from_json(body, allow_inf_nan=True), ""))[:50]
+    except ValueError:
+        found = []
+    if found:
+        return Invalid(f"{found[0].pointer or 'body'}: {found[0].message}", errors=found)
+    message = "nested too deeply" if "recursion" in why else why
+    return Invalid(f"the body is not JSON: {message}", errors=[FieldError("", message)])
+
+
+def _not_finite(value: Json, pointer: str) -> Iterator[FieldError]:
+    if isinstance(value, float) and not math.isfinite(value):
+        yield FieldError(pointer, _must_be_finite(NOT_FINITE[str(value)], "/metrics/" in pointer))
+    elif isinstance(value, dict):
+        for key, item in value.items():
+            yield from _not_finite(item, f"{pointer}/{key.replace('~', '~0').replace('/', '~1')}")
+    elif isinstance(value, list):
+        for index, item in enumerate(value):
+            yield from _not_finite(item, f"{pointer}/{index}")
+
+
+def _must_be_finite(name: str, is_measured: bool) -> str:
+    hint = "; where nothing could be measured, tell the state infeasible or failed" if is_measured else ""
+    return f"is {name}, must be a finite number{hint}"
 
 
 def check_value(value: Json, pointer: str = "", depth: int = 0) -> None:
@@ -99,37 +147,48 @@ def _is_too_large(value: Json) -> bool:
     return isinstance(value, int) and not -(2**63) <= value < 2**64
 
 
-def invalid_from(error: ValidationError, prefix: str = "") -> Invalid:
-    """Pydantic's findings as one `Invalid` with a JSON pointer each."""
-    details = error.errors(include_url=False, include_context=False)
-    found = [FieldError(prefix + _pointer(item), _message(item)) for item in details]
+def invalid_from(error: ValidationError, document: Json, prefix: str = "") -> Invalid:
+    """Pydantic's findings about a JSON document as one `Invalid` with a JSON pointer each."""
+    said: dict[str, list[str]] = {}
+    for item in error.errors(include_url=False, include_context=False):
+        messages = said.setdefault(prefix + _pointer(item, document), [])
+        if _message(item) not in messages:
+            messages.append(_message(item))
+    # Where one of several forms would do, each says why it is not that one.
+    found = [FieldError(pointer, ", or: ".join(messages)) for pointer, messages in said.items()]
     # A list whose items are all wrong also counts as too short: what is wrong inside says it better.
     found = [f for f in found if not any(o.pointer.startswith(f.pointer + "/") for o in found if f.pointer)] or found
     return Invalid(f"{found[0].pointer or 'body'}: {found[0].message}", errors=found[:50])
 
 
-def _pointer(item: ErrorDetails) -> str:
-    # The tag of a discriminated union appears in `loc` beside the index it belongs to; it is no part of the document.
+def _pointer(item: ErrorDetails, document: Json) -> str:
+    """The place in the document: `loc` also names the members of unions, which are no part of it."""
     parts: list[str] = []
-    location = list(item["loc"])
-    for index, part in enumerate(location):
-        after_index = index > 0 and isinstance(location[index - 1], int)
-        if (isinstance(part, str) and after_index and part in PARAMETER_TAGS) or part in SHAPE_TAGS:
+    location, at = item["loc"], document
+    for depth, part in enumerate(location, 1):
+        if isinstance(at, dict) and part in at:
+            at = at[str(part)]
+        elif isinstance(at, (list, tuple)) and isinstance(part, int) and part < len(at):
+            at = at[part]
+        elif item["type"] != "missing" or depth < len(location):
             continue
         parts.append(str(part).replace("~", "~0").replace("/", "~1"))
     return "".join(f"/{part}" for part in parts)
 
 
 def _message(item: ErrorDetails) -> str:
-    return item["msg"].removeprefix("Value error, ")
+    if item["type"] == "float_type" and item["input"] in NOT_FINITE.values():
+        return _must_be_finite(item["input"], "metrics" in item["loc"])  # as gRPC's doubles come here
+    # Those who wrote JSON know arrays and objects, and nothing of validation.
+    return _PYTHON.sub("", item["msg"].removeprefix("Value error, ").replace(" after validation", ""))
 
 
-SHAPE_TAGS = frozenset({"tensor shape", "tensor shapes"})
-PARAMETER_TAGS = frozenset(
-    {"float", "int", "bool", "categorical", "ordinal", "vector", "seed", "tokens", "permutation", "text"}
-)
+_PYTHON = re.compile(r"^(Tuple|List|Set|Frozenset|Dictionary) (?=should have)")
 
 
 def canonical(value: Any) -> str:
     """One text for equal JSON values: sorted keys, no spaces, shortest round-trip numbers."""
-    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+    return _canonical.encode(value)
+
+
+_canonical = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -53,6 +53,74 @@ class Observation:
         return not self.state.is_terminal
 
 
+class Observations(Sequence[Observation]):
+    """Observations as columns of a table, made when they are looked at: those who only pass them on have less to do.
+
+    Args:
+        columns: a sequence for each of `FIELDS`.
+        forms: for columns, by place, that are kept in another form: what makes their values of it.
+    """
+
+    FIELDS = (
+        "number", "seq", "told_seq", "state", "parameters", "metrics", "std", "feasible", "origin", "suggester", "feedback",
+        "examples", "evaluate_on", "residual",
+    )  # fmt: skip
+
+    def __init__(
+        self, columns: Sequence[Sequence[Any]], forms: Sequence[tuple[int, Callable[[Any], Any]]] = ()
+    ) -> None:
+        self._columns = columns
+        self._forms = forms
+
+    def __len__(self) -> int:
+        return len(self._columns[0])
+
+    def __iter__(self) -> Iterator[Observation]:
+        columns = list(self._columns)
+        for place, form in self._forms:
+            columns[place] = [None if value is None else form(value) for value in columns[place]]
+        return map(_observed, *columns)
+
+    def __getitem__(self, index: Any) -> Any:
+        return list(self)[index]
+
+
+def _observed(
+    number: int,
+    seq: int,
+    told_seq: int | None,
+    state: str,
+    parameters: Point,
+    metrics: dict[str, float],
+    std: dict[str, float] | None,
+    feasible: bool | None,
+    origin: dict[str, Any],
+    suggester: str,
+    feedback: str | None,
+    examples: list[Any] | None,
+    evaluate_on: dict[str, Any] | None,
+    residual: list[float] | None,
+) -> Observation:
+    return Observation(
+        number=number,
+        told_seq=told_seq or seq,
+        state=_STATES[state],
+        parameters=parameters,
+        metrics=metrics,
+        std=std or {},
+        feasible=feasible,
+        origin=origin,
+        suggester=suggester,
+        feedback=feedback,
+        examples=None if examples is None else tuple(examples),
+        evaluate_on=evaluate_on,
+        residual=None if residual is None else tuple(residual),
+    )
+
+
+_STATES = {state.value: state for state in TrialState}
+
+
 class History:
     """The trials of one study, in the order of their numbers, growing with each change.
 
@@ -71,6 +139,7 @@ class History:
         self.published = 0
         self._trials: dict[int, Observation] = {}
         self._finished: list[Observation] = []
+        self._completed = 0
         self._is_sorted = True
         self._generations: dict[int, dict[int, Observation]] = {}
         self._keys: set[str] = set()
@@ -113,6 +182,8 @@ class History:
             self._generations.setdefault(generation, {})[trial.number] = trial
         if before is not None and not before.is_pending:
             self._finished = [t for t in self._finished if t is not before]
+        self._completed += trial.state is TrialState.COMPLETED
+        self._completed -= before is not None and before.state is TrialState.COMPLETED
         if not trial.is_pending:
             self._is_sorted = self._is_sorted and (not self._finished or self._finished[-1].told_seq <= trial.told_seq)
             self._finished.append(trial)
@@ -159,6 +230,11 @@ class History:
     def completed(self) -> list[Observation]:
         """Trials with all their values, by number."""
         return [t for t in self._trials.values() if t.state is TrialState.COMPLETED]
+
+    @property
+    def completed_count(self) -> int:
+        """How many `completed` are, without going over all trials."""
+        return self._completed
 
     def values(self, trial: Observation) -> tuple[float, ...]:
         """A completed trial's objective values, each to be minimised (a metric to maximise is negated)."""

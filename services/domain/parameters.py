@@ -326,12 +326,19 @@ def _tag(value: Any) -> str | None:
     if not isinstance(value, dict):
         return str(getattr(value, "kind", ""))
     kind = value.get("type")
-    if kind == "vector" and value.get("encoding") == "seed":
+    encoding = value.get("encoding", "list")
+    if kind == "vector" and encoding not in ENCODINGS:
+        return None
+    if kind == "vector" and encoding == "seed":
         return "seed"
     return kind if isinstance(kind, str) else None
 
 
-_WRONG_TYPE = "type must be float, int, bool, categorical, ordinal, vector, tokens, permutation or text"
+ENCODINGS = ("list", "float32", "float64", "seed")
+_WRONG_TYPE = (
+    "type must be float, int, bool, categorical, ordinal, vector, tokens, permutation or text, "
+    "and a vector's encoding list, float32, float64 or seed"
+)
 
 Parameter = Annotated[
     Annotated[FloatParameter, Tag("float")]

@@ -15,6 +15,8 @@ from .document import Document
 Noise = Literal["gauss", "rademacher", "popcount"]
 Word = Annotated[int, Field(ge=0, le=2**32 - 1)]
 MOST_RANK = 1024
+MOST_ENTRIES: dict[Noise, int] = {"gauss": 2**34, "popcount": 2**33, "rademacher": 2**39}
+"""Of one tensor: its stream of noise has 2^34 words."""
 
 
 class SeedValue(Document):

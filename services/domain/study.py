@@ -229,6 +229,8 @@ class StudySpec(Document):
 
     def is_feasible(self, metrics: dict[str, float]) -> bool | None:
         """Whether the constraints hold; None while a constrained metric is unknown."""
+        if not self.constraints:
+            return True
         if any(c.metric not in metrics for c in self.constraints):
             return None
         return all(

@@ -209,7 +209,7 @@ class Spec:
         try:
             return self.options.model_validate_json(canonical(dict(options)))
         except ValidationError as error:
-            found = invalid_from(error, "/suggester/options")
+            found = invalid_from(error, dict(options), "/suggester/options")
             known = ", ".join(sorted(self.options.model_fields)) or "none"
             errors = [
                 FieldError(e.pointer, f"there is no such option; there are {known}") if _is_extra(e) else e

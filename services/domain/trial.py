@@ -173,20 +173,19 @@ class Outcome(Document):
 
     def digest(self) -> str:
         """32 hex digits that are equal for equal outcomes: telling the same twice changes nothing."""
-        told = self.model_dump(mode="json", exclude={"elapsed_seconds", "fingerprint"}, exclude_none=True)
+        told = {name: value for name, value in self.__dict__.items() if value is not None and name not in _NOT_COMPARED}
+        if self.examples is not None:
+            told["examples"] = [example.model_dump(mode="json", exclude_none=True) for example in self.examples]
         return hashlib.blake2b(canonical(told).encode(), digest_size=16).hexdigest()
+
+
+_NOT_COMPARED = frozenset({"number", "elapsed_seconds", "fingerprint"})
 
 
 class NumberedOutcome(Outcome):
     """One of many outcomes told in one call."""
 
     number: Number
-
-    def outcome(self) -> Outcome:
-        """The outcome without its number."""
-        return Outcome.model_construct(
-            self.model_fields_set - {"number"}, **{name: getattr(self, name) for name in Outcome.model_fields}
-        )
 
 
 class TellMany(Document):

@@ -100,7 +100,7 @@ class Update(Document):
         try:
             return cls.model_validate_json(canonical(document))
         except ValidationError as error:
-            raise invalid_from(error) from None
+            raise invalid_from(error, document) from None
         except ValueError as error:  # NaN or infinity in a column
             raise Invalid(f"not an update: {error}") from None
 

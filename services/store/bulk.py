@@ -1,50 +1,83 @@
-"""Many rows in one statement. On Postgres all rows travel as one JSON parameter, which the database unpacks: binding 35 columns a
-row one by one cost more than all the rest of a transaction. SQLite has no wire; there the driver's own loop is the fastest, over
-values that are turned here into what it stores (SQLAlchemy's way of doing that costs more than the database)."""
+"""Many rows in one statement, each a tuple of values in the order of named columns. On Postgres all rows travel as one JSON
+parameter, which the database unpacks: binding 35 columns a row one by one cost more than all the rest of a transaction. SQLite has
+no wire; there the driver's own loop is the fastest, over values that are turned here, column by column, into what it stores and
+back (SQLAlchemy's way of doing that costs more than the database)."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime
 from functools import cache, lru_cache
-from operator import itemgetter
+from itertools import chain
 from typing import Any
 
 import orjson
-from sqlalchemy import JSON, Connection, Table, text
+from sqlalchemy import JSON, Boolean, Column, Connection, Select, Table, text
 from sqlalchemy.types import TypeEngine
 
 from .tables import UtcTime
 
+Form = Callable[[Any], Any]
+MOST_VALUES = 5000
+"""In one statement on SQLite, which takes 32 766 of them."""
 
-def insert_rows(connection: Connection, table: Table, rows: Sequence[dict[str, Any]]) -> None:
-    """Insert rows that all have the same columns."""
+
+def insert_rows(connection: Connection, table: Table, names: tuple[str, ...], rows: Sequence[tuple[Any, ...]]) -> None:
+    """Insert rows."""
     if not rows:
         return
     if connection.dialect.name == "sqlite":
-        names = tuple(rows[0])
-        places = ", ".join("?" * len(names))
-        columns = ", ".join(f'"{name}"' for name in names)
-        statement = f'INSERT INTO "{table.name}" ({columns}) VALUES ({places})'
-        connection.exec_driver_sql(statement, _stored(table, names, rows))
+        values = _stored(table, names, rows)
+        columns = ", ".join(f'"{name}"' for name in values)
+        place = f"({', '.join('?' * len(values))})"
+        most = MOST_VALUES // len(values)
+        stored = list(zip(*values.values(), strict=True))
+        for part in (stored[start : start + most] for start in range(0, len(stored), most)):
+            statement = f'INSERT INTO "{table.name}" ({columns}) VALUES {", ".join([place] * len(part))}'
+            connection.exec_driver_sql(statement, tuple(chain.from_iterable(part)))
         return
-    connection.execute(_insert(table, tuple(rows[0])), {"rows": orjson.dumps(rows).decode()})
+    connection.execute(_insert(table, names), {"rows": _json_rows(names, rows)})
 
 
-def update_rows(connection: Connection, table: Table, keys: Sequence[str], rows: Sequence[dict[str, Any]]) -> None:
-    """Write rows back by their keys; every other column that they have is set."""
+def update_rows(
+    connection: Connection, table: Table, names: tuple[str, ...], keys: Sequence[str], rows: Sequence[tuple[Any, ...]]
+) -> None:
+    """Write rows back.
+
+    Args:
+        names: what a row holds: columns to be set, then its keys.
+        keys: the last of `names`.
+    """
     if not rows:
         return
-    names = tuple(rows[0])
+    changed = names[: -len(keys)]
     if connection.dialect.name == "sqlite":
-        changed = tuple(name for name in names if name not in keys)
-        new = ", ".join(f'"{name}" = ?' for name in changed)
+        values = _stored(table, names, rows)
+        new = ", ".join(f'"{name}" = {"?" if name in values else "NULL"}' for name in changed)
         same = " AND ".join(f'"{key}" = ?' for key in keys)
-        connection.exec_driver_sql(
-            f'UPDATE "{table.name}" SET {new} WHERE {same}', _stored(table, (*changed, *keys), rows)
-        )
+        statement = f'UPDATE "{table.name}" SET {new} WHERE {same}'
+        connection.exec_driver_sql(statement, list(zip(*values.values(), strict=True)))
         return
-    connection.execute(_update(table, tuple(keys), names), {"rows": orjson.dumps(rows).decode()})
+    connection.execute(_update(table, changed, tuple(keys)), {"rows": _json_rows(names, rows)})
+
+
+def read_columns(connection: Connection, query: Select[Any], columns: tuple[Column[Any], ...]) -> list[Sequence[Any]]:
+    """What a query finds, a sequence for each of the columns that it selects."""
+    found, forms = raw_columns(connection, query, columns)
+    for place, form in forms:
+        found[place] = [None if value is None else form(value) for value in found[place]]
+    return found
+
+
+def raw_columns(
+    connection: Connection, query: Select[Any], columns: tuple[Column[Any], ...]
+) -> tuple[list[Sequence[Any]], list[tuple[int, Form]]]:
+    """What a query finds as the driver gives it, and for columns, by place, where that is not what they hold, the way to it."""
+    result = connection.execute(query)
+    rows = result.cursor.fetchall() if result.cursor is not None else []
+    result.close()
+    found: list[Sequence[Any]] = list(zip(*rows, strict=True)) if rows else [()] * len(columns)
+    return found, _read_forms(columns, connection.dialect.name == "sqlite")
 
 
 @cache
@@ -55,39 +88,63 @@ def _insert(table: Table, names: tuple[str, ...]) -> Any:
 
 
 @cache
-def _update(table: Table, keys: tuple[str, ...], names: tuple[str, ...]) -> Any:
-    changed = ", ".join(f'"{name}" = given."{name}"' for name in names if name not in keys)
+def _update(table: Table, changed: tuple[str, ...], keys: tuple[str, ...]) -> Any:
+    new = ", ".join(f'"{name}" = given."{name}"' for name in changed)
     source = f'json_populate_recordset(NULL::"{table.name}", CAST(:rows AS json)) AS given'
     same = " AND ".join(f'"{table.name}"."{key}" = given."{key}"' for key in keys)
-    return text(f'UPDATE "{table.name}" SET {changed} FROM {source} WHERE {same}')
+    return text(f'UPDATE "{table.name}" SET {new} FROM {source} WHERE {same}')
 
 
-def _stored(table: Table, names: Sequence[str], rows: Sequence[dict[str, Any]]) -> list[tuple[Any, ...]]:
-    """Rows as SQLite's driver takes them, in the order of `names`."""
-    found = [(place, _form(table.c[name].type)) for place, name in enumerate(names)]
-    forms = [(place, form) for place, form in found if form is not None]
-    in_order, stored = itemgetter(*names), []
-    for row in rows:
-        values = list(in_order(row))
-        for place, form in forms:
-            values[place] = form(values[place])
-        stored.append(tuple(values))
-    return stored
+def _json_rows(names: tuple[str, ...], rows: Iterable[tuple[Any, ...]]) -> str:
+    return orjson.dumps([dict(zip(names, row, strict=True)) for row in rows]).decode()
 
 
-def _form(kind: TypeEngine[Any]) -> Callable[[Any], Any] | None:
-    """How values of a column's type are stored; None: as they are."""
-    if isinstance(kind, JSON):
-        return _json
-    return _time if isinstance(kind, UtcTime) else None
+def _stored(table: Table, names: tuple[str, ...], rows: Sequence[tuple[Any, ...]]) -> dict[str, Sequence[Any]]:
+    """Values as SQLite's driver takes them, by column; without the columns that have none, for a None costs it most."""
+    columns = dict(zip(names, zip(*rows, strict=True), strict=True))
+    found: dict[str, Sequence[Any]] = {
+        name: values for name, values in columns.items() if values[0] is not None or values.count(None) < len(values)
+    }
+    for name, form in _write_forms(table):
+        if name in found:
+            found[name] = [None if value is None else form(value) for value in found[name]]
+    return found
 
 
-def _json(value: Any) -> str | None:
-    return None if value is None else orjson.dumps(value).decode()
+@cache
+def _write_forms(table: Table) -> list[tuple[str, Form]]:
+    """How SQLite stores the values that it does not store, or not as fast, as they are."""
+    kinds: dict[type[TypeEngine[Any]], Form] = {JSON: _json, UtcTime: _time, Boolean: int}
+    return [(c.name, form) for c in table.c for kind, form in kinds.items() if isinstance(c.type, kind)]
+
+
+@cache
+def _read_forms(columns: tuple[Column[Any], ...], is_sqlite: bool) -> list[tuple[int, Form]]:
+    """How values come back as they were. Postgres' driver knows JSON and times, in the zone of the session."""
+    found: list[tuple[int, Form]] = []
+    for place, column in enumerate(columns):
+        if isinstance(column.type, UtcTime):
+            found.append((place, _time_read if is_sqlite else _in_utc))
+        elif is_sqlite and isinstance(column.type, JSON):
+            found.append((place, orjson.loads))
+        elif is_sqlite and isinstance(column.type, Boolean):
+            found.append((place, bool))
+    return found
+
+
+def _json(value: Any) -> str:
+    return orjson.dumps(value).decode()
 
 
 @lru_cache(maxsize=16)  # most times of a transaction are one
-def _time(value: datetime | None) -> str | None:
-    if value is None:
-        return None
+def _time(value: datetime) -> str:
     return value.astimezone(UTC).replace(tzinfo=None).isoformat(sep=" ", timespec="microseconds")
+
+
+@lru_cache(maxsize=16)
+def _time_read(value: str) -> datetime:
+    return datetime.fromisoformat(value).replace(tzinfo=UTC)
+
+
+def _in_utc(value: datetime) -> datetime:
+    return value.astimezone(UTC)

@@ -99,6 +99,7 @@ def _sqlite_connect(connection: Any, _record: Any) -> None:
     cursor.execute("PRAGMA synchronous=FULL")  # an answered write survives a power cut as well
     cursor.execute("PRAGMA foreign_keys=ON")
     cursor.execute("PRAGMA busy_timeout=30000")
+    cursor.execute("PRAGMA wal_autocheckpoint=8000")  # 32 MB: a batch of thousands is not copied within its own commit
     cursor.execute("PRAGMA cache_size=-65536")
     cursor.close()
 

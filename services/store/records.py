@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field, fields
 from datetime import datetime
+from functools import lru_cache
 from typing import Any
 
 from ..domain.document import canonical
-from ..domain.history import Observation
 from ..domain.llm import LlmUsage
 from ..domain.study import InfeasibleSuspected, Study, StudySpec, StudyState, TrialCounts
 from ..domain.trial import EvaluateOn, ExampleResult, Measurement, SuggestedBy, Trial, TrialState
@@ -141,9 +141,6 @@ class TrialRecord:
 
     def trial(self, study_name: str, measurements: Sequence[Measurement] = ()) -> Trial:
         """The trial as answered to clients."""
-        suggested_by = SuggestedBy.made(
-            suggester=self.suggester, reason=self.reason, fallback=self.fallback, seen_seq=self.seen_seq
-        )
         return Trial.made(
             study=study_name,
             number=self.number,
@@ -155,7 +152,7 @@ class TrialRecord:
             worker=self.worker,
             attempt=self.attempt,
             lease_expires_at=self.lease_expires_at,
-            suggested_by=suggested_by,
+            suggested_by=_suggested_by(self.suggester, self.reason, self.fallback, self.seen_seq),
             measurements=tuple(measurements),
             evaluate_on=self.evaluation(),
             feedback=self.feedback,
@@ -180,25 +177,9 @@ class TrialRecord:
         return EvaluateOn.model_construct(split=self.evaluate_on["split"], ids=tuple(self.evaluate_on["ids"]))
 
 
-def observation(
-    *,
-    seq: int,
-    told_seq: int | None,
-    state: str,
-    std: dict[str, float] | None,
-    examples: list[Any] | None,
-    residual: list[float] | None,
-    **same: Any,
-) -> Observation:
-    """A trial as suggesters see it, from its columns."""
-    return Observation(
-        told_seq=told_seq or seq,
-        state=TrialState(state),
-        std=std or {},
-        examples=None if examples is None else tuple(examples),
-        residual=None if residual is None else tuple(residual),
-        **same,
-    )
+@lru_cache(maxsize=256)  # the trials of a batch often share it
+def _suggested_by(suggester: str, reason: str, fallback: bool, seen_seq: int | None) -> SuggestedBy:
+    return SuggestedBy.made(suggester=suggester, reason=reason, fallback=fallback, seen_seq=seen_seq)
 
 
 TRIAL_FIELDS = tuple(f.name for f in fields(TrialRecord))

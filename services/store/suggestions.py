@@ -10,7 +10,7 @@ from typing import Any
 from sqlalchemy import Connection, delete, insert, or_, select, update
 
 from ..domain.suggester import Suggestion
-from .bulk import insert_rows
+from .bulk import insert_rows, read_columns
 from .tables import ProgressRow, StudyRow, SuggesterStateRow, SuggestionRow, table
 
 SUGGESTIONS = table(SuggestionRow)
@@ -18,7 +18,8 @@ STATES = table(SuggesterStateRow)
 PROGRESS = table(ProgressRow)
 STUDIES = table(StudyRow)
 
-_NAMES = ("parameters", "suggester", "reason", "fallback", "origin", "receipt", "evaluate_on")
+_NAMES = ("parameters", "reason", "origin", "receipt", "suggester", "fallback", "evaluate_on")
+_BUFFERED = tuple(SUGGESTIONS.c[name] for name in ("place", "seen_seq", *_NAMES))
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,16 +33,10 @@ class Buffered:
 
 def first(connection: Connection, study_id: str, limit: int) -> list[Buffered]:
     """The next suggestions in their order."""
-    columns = [SUGGESTIONS.c[name] for name in _NAMES]
-    query = (
-        select(SUGGESTIONS.c.place, SUGGESTIONS.c.seen_seq, *columns)
-        .where(SUGGESTIONS.c.study_id == study_id)
-        .order_by(SUGGESTIONS.c.place)
-        .limit(limit)
-    )
+    query = select(*_BUFFERED).where(SUGGESTIONS.c.study_id == study_id).order_by(SUGGESTIONS.c.place).limit(limit)
     return [
         Buffered(place, seen, Suggestion(**dict(zip(_NAMES, rest, strict=True))))
-        for place, seen, *rest in connection.execute(query)
+        for place, seen, *rest in zip(*read_columns(connection, query, _BUFFERED), strict=True)
     ]
 
 
@@ -50,16 +45,18 @@ def remove(connection: Connection, study_id: str, last: int) -> None:
     connection.execute(delete(SUGGESTIONS).where(SUGGESTIONS.c.study_id == study_id, SUGGESTIONS.c.place <= last))
 
 
-def replace(connection: Connection, study_id: str, suggestions: Sequence[Suggestion], seen_seq: int) -> None:
-    """Make this batch the whole buffer."""
+def replace(connection: Connection, study_id: str, buffered: Sequence[Buffered]) -> None:
+    """Make these the whole buffer."""
     connection.execute(delete(SUGGESTIONS).where(SUGGESTIONS.c.study_id == study_id))
-    rows: list[dict[str, Any]] = [
-        {"study_id": study_id, "place": place, "seen_seq": seen_seq} | {name: getattr(s, name) for name in _NAMES}
-        for place, s in enumerate(suggestions)
-    ]
-    for row in rows:
-        row["origin"] = dict(row["origin"])
-    insert_rows(connection, SUGGESTIONS, rows)
+    insert_rows(
+        connection, SUGGESTIONS, ("study_id", "place", "seen_seq", *_NAMES), [_row(study_id, b) for b in buffered]
+    )
+
+
+def _row(study_id: str, buffered: Buffered) -> tuple[Any, ...]:
+    s = buffered.suggestion
+    found = (s.parameters, s.reason, dict(s.origin), s.receipt, s.suggester, s.fallback, s.evaluate_on)
+    return (study_id, buffered.place, buffered.seen_seq, *found)
 
 
 @dataclass(slots=True)

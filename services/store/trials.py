@@ -10,32 +10,27 @@ from typing import Any
 
 from sqlalchemy import Connection, Select, func, insert, select
 
-from ..domain.history import Observation
+from ..domain.history import Observations
 from ..domain.trial import Measurement, TrialState
-from .bulk import insert_rows, update_rows
-from .records import TRIAL_FIELDS, TrialRecord, observation
+from .bulk import insert_rows, raw_columns, read_columns, update_rows
+from .records import TRIAL_FIELDS, TrialRecord
 from .tables import MeasurementRow, TrialRow, table
 
 TRIALS = table(TrialRow)
 MEASUREMENTS = table(MeasurementRow)
 CHUNK = 500
 
-_COLUMNS = [TRIALS.c["metadata" if name == "meta" else name] for name in TRIAL_FIELDS]
+_COLUMNS = tuple(TRIALS.c["metadata" if name == "meta" else name] for name in TRIAL_FIELDS)
 _STATE = TRIAL_FIELDS.index("state")
+_STATES = {state.value: state for state in TrialState}
 _KEYS = ("study_id", "number")
-_OBSERVED = (
-    "number", "seq", "told_seq", "state", "parameters", "metrics", "std", "feasible", "origin", "suggester", "feedback", "examples",
-    "evaluate_on", "residual",
-)  # fmt: skip
+_OBSERVED = tuple(TRIALS.c[name] for name in Observations.FIELDS)
 
 
 def _records(connection: Connection, query: Select[Any]) -> list[TrialRecord]:
-    found = []
-    for row in connection.execute(query):
-        values = list(row)
-        values[_STATE] = TrialState(values[_STATE])
-        found.append(TrialRecord(*values))
-    return found
+    columns = read_columns(connection, query, _COLUMNS)
+    columns[_STATE] = [_STATES[state] for state in columns[_STATE]]
+    return list(map(TrialRecord, *columns))
 
 
 def _of(study_id: str) -> Select[Any]:
@@ -46,9 +41,8 @@ def get_many(connection: Connection, study_id: str, numbers: Iterable[int]) -> d
     """The trials that exist among `numbers`, by number."""
     wanted = sorted(set(numbers))
     found: dict[int, TrialRecord] = {}
-    for start in range(0, len(wanted), CHUNK):
-        part = wanted[start : start + CHUNK]
-        is_row = part[-1] - part[0] + 1 == len(part)
+    is_row = bool(wanted) and wanted[-1] - wanted[0] + 1 == len(wanted)
+    for part in [wanted] if is_row else [wanted[i : i + CHUNK] for i in range(0, len(wanted), CHUNK)]:
         those = TRIALS.c.number.between(part[0], part[-1]) if is_row else TRIALS.c.number.in_(part)
         for record in _records(connection, _of(study_id).where(those)):
             found[record.number] = record
@@ -69,11 +63,10 @@ def running(connection: Connection, study_id: str, worker: str | None = None) ->
     return _records(connection, query.order_by(TRIALS.c.number))
 
 
-def observations_since(connection: Connection, study_id: str, seq: int) -> tuple[Observation, ...]:
+def observations_since(connection: Connection, study_id: str, seq: int) -> Observations:
     """Trials that changed after `seq` as suggesters see them, by number."""
-    columns = [TRIALS.c[name] for name in _OBSERVED]
-    query = select(*columns).where(TRIALS.c.study_id == study_id, TRIALS.c.seq > seq).order_by(TRIALS.c.number)
-    return tuple(observation(**dict(zip(_OBSERVED, row, strict=True))) for row in connection.execute(query))
+    query = select(*_OBSERVED).where(TRIALS.c.study_id == study_id, TRIALS.c.seq > seq).order_by(TRIALS.c.number)
+    return Observations(*raw_columns(connection, query, _OBSERVED))
 
 
 def has_point(connection: Connection, study_id: str, point_key: str) -> bool:
@@ -148,30 +141,30 @@ def page(connection: Connection, study_id: str, wanted: Slice) -> list[TrialReco
     )
 
 
-def _rows(records: Sequence[TrialRecord], fields: Sequence[str]) -> list[dict[str, Any]]:
-    values = attrgetter(*fields)
-    names = ["metadata" if name == "meta" else name for name in fields]
-    rows = [dict(zip(names, values(record), strict=True)) for record in records]
-    for row in rows:
-        row["state"] = row["state"].value
-    return rows
+def _names_and_values(fields: Iterable[str]) -> tuple[tuple[str, ...], attrgetter[tuple[Any, ...]]]:
+    """What columns are named, and how a record has their values."""
+    names = tuple("metadata" if name == "meta" else name for name in fields)
+    return names, attrgetter(*("state.value" if name == "state" else name for name in fields))
+
+
+_INSERTED, _inserted = _names_and_values(TRIAL_FIELDS)
 
 
 def insert_many(connection: Connection, records: Sequence[TrialRecord]) -> None:
     """Write new trials."""
-    insert_rows(connection, TRIALS, _rows(records, TRIAL_FIELDS))
+    insert_rows(connection, TRIALS, _INSERTED, [_inserted(record) for record in records])
 
 
 # What never changes after creation is not written again.
 _FIXED = frozenset(
     {"parameters", "point_key", "suggester", "reason", "fallback", "seen_seq", "origin", "receipt", "created_at"}
 )
-_CHANGING = tuple(name for name in TRIAL_FIELDS if name not in _FIXED)
+_UPDATED, _updated = _names_and_values([*(f for f in TRIAL_FIELDS if f not in {*_FIXED, *_KEYS}), *_KEYS])
 
 
 def update_many(connection: Connection, records: Sequence[TrialRecord]) -> None:
     """Write changed trials back."""
-    update_rows(connection, TRIALS, _KEYS, _rows(records, _CHANGING))
+    update_rows(connection, TRIALS, _UPDATED, _KEYS, [_updated(record) for record in records])
 
 
 def measurements(connection: Connection, study_id: str, numbers: Sequence[int]) -> dict[int, list[Measurement]]:

@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 from sqlalchemy import Connection
 
 from ..domain.errors import NotFound
 from ..domain.study import StudySpec, StudyState
+from ..domain.suggester import Suggestion
 from ..domain.trial import TrialState
-from . import events, studies, trials
+from . import events, studies, suggestions, trials
 from .engine import pipelined
 from .events import EventRecord
 from .records import Progress, StudyRecord, TrialRecord
 from .studies import SpecCache
+from .suggestions import Buffered
 
 Clock = Callable[[], datetime]
+_WORDS = {state: state.value for state in TrialState}  # asking an enum for its value is a call
 
 
 def utc_now() -> datetime:
@@ -52,11 +56,14 @@ class StudyWork:
         self.wake_work = False
         self.wake_study = False
         self.fingerprints: dict[int, dict[str, tuple[str, int]]] = {}
+        self._leases: dict[float, datetime] = {}
+        self._before = replace(progress)
         self._known: dict[int, TrialRecord] = {}
         self._absent: set[int] = set()
         self._new: dict[int, TrialRecord] = {}
         self._changed: dict[int, TrialRecord] = {}
         self._events: list[EventRecord] = []
+        self._buffer: list[Buffered] | None = None
         self._is_study_changed = False
 
     @classmethod
@@ -112,7 +119,8 @@ class StudyWork:
         Raises:
             NotFound: no trial has this number.
         """
-        self.preload([number])
+        if number not in self._known:
+            self.preload([number])
         found = self._known.get(number)
         if found is None:
             raise NotFound(f"study {self.study.name!r} has no trial {number}")
@@ -132,14 +140,15 @@ class StudyWork:
         """A new trial, counted in its state."""
         self._known[record.number] = self._new[record.number] = record
         self._count(record.state, 1)
-        record.seq = self.event(f"trial.{reason}", record.number, state=record.state.value, suggester=record.suggester)
+        counter = _WORDS[record.state]
+        record.seq = self.event(f"trial.{reason}", record.number, state=counter, suggester=record.suggester)
 
     def move(self, record: TrialRecord, state: TrialState, kind: str, /, **data: object) -> None:
         """A trial's change of state, with its event."""
         self._count(record.state, -1)
         self._count(state, 1)
         record.state = state
-        self.touch(record, kind, state=state.value, **data)
+        self.touch(record, kind, state=_WORDS[state], **data)
 
     def touch(self, record: TrialRecord, kind: str | None = None, /, **data: object) -> None:
         """Note that a trial changed; with an event where others should see it."""
@@ -149,7 +158,25 @@ class StudyWork:
             self._changed[record.number] = record
 
     def _count(self, state: TrialState, by: int) -> None:
-        setattr(self.progress, state.value, getattr(self.progress, state.value) + by)
+        counter = _WORDS[state]
+        setattr(self.progress, counter, getattr(self.progress, counter) + by)
+
+    def fill_buffer(self, new: Sequence[Suggestion], seen_seq: int) -> None:
+        """Make these suggestions the whole buffer; those that are taken before the end are never written there."""
+        self._buffer = [Buffered(place, seen_seq, suggestion) for place, suggestion in enumerate(new)]
+        self.progress.buffered, self.progress.buffer_seq = len(new), seen_seq
+
+    def in_buffer(self, most: int) -> list[Buffered]:
+        """The next suggestions in their order."""
+        return suggestions.first(self.connection, self.id, most) if self._buffer is None else self._buffer[:most]
+
+    def take(self, taken: Sequence[Buffered]) -> None:
+        """Suggestions leave the buffer; they are the first there."""
+        self.progress.buffered -= len(taken)
+        if self._buffer is not None:
+            del self._buffer[: len(taken)]
+        elif taken:
+            suggestions.remove(self.connection, self.id, taken[-1].place)
 
     def learned(self) -> None:
         """What suggesters know has changed up to here: suggestions that have not seen it are not fresh any more."""
@@ -171,7 +198,9 @@ class StudyWork:
 
     def lease_until(self, seconds: float) -> datetime:
         """When a lease given now runs out; the study remembers the earliest."""
-        until = self.now + timedelta(seconds=seconds)
+        until = self._leases.get(seconds)
+        if until is None:
+            until = self._leases[seconds] = self.now + timedelta(seconds=seconds)
         earliest = self.progress.next_lease_at
         if earliest is None or until < earliest:
             self.progress.next_lease_at = until
@@ -185,10 +214,15 @@ class StudyWork:
         self._new, self._changed, self._events = {}, {}, []
 
     def flush(self) -> None:
-        """Send everything; the transaction may commit then."""
+        """Send everything; the transaction may commit then. One that only looked leaves nothing for the disk to do."""
+        is_changed = self._new or self._changed or self._buffer is not None or self._is_study_changed
+        if not is_changed and self.progress == self._before:
+            return
         self.progress.updated_at = self.now
         with pipelined(self.connection):
             self.write()
+            if self._buffer is not None:
+                suggestions.replace(self.connection, self.id, self._buffer)
             studies.update_progress(self.connection, self.progress)
             if self._is_study_changed:
                 studies.update_study(self.connection, self.study)

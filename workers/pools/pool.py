@@ -10,6 +10,7 @@ PoolError
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import ClassVar, Protocol
 
@@ -43,7 +44,7 @@ class Job:
     spec: str
     seed: int
     known_seq: int
-    observations: tuple[Observation, ...]
+    observations: Sequence[Observation]
     seq: int
     next_number: int
     count: int

@@ -21,6 +21,8 @@ from tests.support.talkative import SOURCE, talkative
 from workers.dispatcher import Dispatcher
 from workers.pools.local_pool import LocalPool
 
+pytestmark = pytest.mark.slow  # all of them together
+
 
 async def talker(stage: Stage, llm: dict[str, Any] | None = None, **options: Any) -> str:
     return (await stage.services.studies.create(ADMIN, study(**talkative(llm, **options)))).value.id
@@ -60,7 +62,7 @@ async def test_a_study_is_proposed_what_its_model_answered(address: str, server:
 
 
 async def test_the_next_proposal_is_made_ahead(address: str, server: OpenAiServer) -> None:
-    server.script = lambda call: Answer(texts=("<text>slow</text>",), delay_seconds=1.0)
+    server.script = lambda call: Answer(texts=("<text>slow</text>",), delay_seconds=0.2)
     async with talking(address, server) as stage:
         await dispatcher(stage)
         study_id = await talker(stage)
@@ -68,7 +70,7 @@ async def test_the_next_proposal_is_made_ahead(address: str, server: OpenAiServe
         assert first.number == 1
         await until_recorded(stage, 2)
         await until_idle(stage)
-        (second,) = await asyncio.wait_for(stage.ask(study_id, wait_seconds=0), 1.0)
+        (second,) = await stage.ask(study_id, wait_seconds=0)
         assert (second.number, second.suggested_by.reason) == (2, "from the language model")
 
 
@@ -270,12 +272,12 @@ async def test_what_needs_no_call_is_not_held_up_by_what_does(empty_database: st
 async def test_a_method_that_never_stops_asking_is_stopped(
     address: str, server: OpenAiServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("workers.dispatcher.MOST_TALKS", 4)
+    monkeypatch.setattr("workers.serving.MOST_TALKS", 4)
     async with talking(address, server) as stage:
         made = await dispatcher(stage)
         study_id = await talker(stage, rounds=10_000)
-        assert await stage.ask(study_id, wait_seconds=3) == []
-        failed = await stage.events(study_id, "study.suggester_failed")
+        assert await stage.ask(study_id, wait_seconds=0) == []
+        failed = await stage.until_event(study_id, "study.suggester_failed")
         assert "asked the language model 4 times in a row" in failed[0].data["message"]
         assert 4 <= len(server.calls) <= 4 * (len(failed) + 1)
         await made.close()

@@ -129,7 +129,7 @@ async def test_a_server_that_hangs_is_waited_for_so_long_and_no_longer(server: O
     started = time.monotonic()
     failed = await failure(server, scripts.hang(), timeout_seconds=0.3)
     assert (failed.kind, failed.prompt_tokens, failed.estimated) == ("timeout", 3, True)
-    assert time.monotonic() - started < 3
+    assert time.monotonic() - started < 15
 
 
 async def test_a_server_that_drips_is_not_waited_for_longer(server: OpenAiServer) -> None:
@@ -158,7 +158,7 @@ async def test_a_server_that_drips_is_not_waited_for_longer(server: OpenAiServer
         stop.set()
         await asyncio.to_thread(thread.join)
         listener.close()
-    assert caught.value.kind == "timeout" and time.monotonic() - started < 3
+    assert caught.value.kind == "timeout" and time.monotonic() - started < 15
 
 
 async def test_nobody_there_costs_nothing(server: OpenAiServer) -> None:

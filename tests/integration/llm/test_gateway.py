@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 
@@ -10,8 +11,9 @@ import pytest
 
 from tests.integration.llm.support import claimed, request, talker, talking, usage
 from tests.support import openai_scripts as scripts
-from tests.support.openai_scripts import Answer, Given, in_turn, most_at_once
+from tests.support.openai_scripts import Answer, Call, Given, in_turn, most_at_once
 from tests.support.openai_server import OpenAiServer
+from tests.support.servers import wait_for
 
 KEY = "sk-very-secret-0123456789"
 
@@ -57,7 +59,14 @@ async def test_a_profile_is_shared_by_projects(address: str, server: OpenAiServe
 
 
 async def test_who_waits_for_a_budget_takes_no_turn_from_others(address: str, server: OpenAiServer) -> None:
-    server.script = lambda call: Answer(texts=("<text>hi</text>",), delay_seconds=2.0 if "slow" in call.shown else 0.0)
+    may_end = threading.Event()
+
+    def script(call: Call) -> str:
+        if "slow" in call.shown:
+            may_end.wait(60)
+        return "<text>hi</text>"
+
+    server.script = script
     async with talking(address, server, concurrency=2) as stage:
         gateway = stage.gateway()
         poor, rich = await talker(stage, {"max_calls": 2}), await talker(stage)
@@ -66,9 +75,10 @@ async def test_who_waits_for_a_budget_takes_no_turn_from_others(address: str, se
         # One call hangs, the others may come to more than the budget: they wait until it ends, without a turn.
         await gateway.answer(poor_claim, [request("first")])
         waiting = asyncio.create_task(gateway.answer(poor_claim, requests))
-        await asyncio.sleep(0.3)
-        replies = await asyncio.wait_for(gateway.answer(rich_claim, [request(f"r{i}") for i in range(4)]), 10)
+        await asyncio.to_thread(wait_for, lambda: len(server.calls) == 2)
+        replies = await asyncio.wait_for(gateway.answer(rich_claim, [request(f"r{i}") for i in range(4)]), 30)
         assert [reply.failure for reply in replies] == [None] * 4 and not waiting.done()
+        may_end.set()
         assert sorted(str(reply.failure) for reply in await waiting) == ["None"] + ["budget"] * 5
         await gateway.close()
 

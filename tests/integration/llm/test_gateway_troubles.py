@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
+from types import SimpleNamespace
 
 import pytest
 from structlog.testing import capture_logs
@@ -18,7 +19,7 @@ from tests.support.builders import ADMIN
 from tests.support.openai_scripts import Answer, in_turn
 from tests.support.openai_server import OpenAiServer
 from tests.support.servers import wait_for
-from workers.llm.gateway import ClaimLost, NoGateway, _Breaker
+from workers.llm.gateway import FIRST_REST_SECONDS, ClaimLost, NoGateway, _Breaker
 
 KEY = "sk-very-secret-0123456789"
 
@@ -30,19 +31,20 @@ def slowly(seconds: float) -> scripts.Script:
 async def test_a_profile_that_failed_rests_and_is_tried_again_after_it(
     address: str, server: OpenAiServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("workers.llm.gateway.FIRST_REST_SECONDS", 3.0)
+    clock = SimpleNamespace(now=1000.0, monotonic=lambda: clock.now)
+    monkeypatch.setattr("workers.llm.gateway.time", clock)
     server.script = in_turn(scripts.server_error())
     async with talking(address, server, max_retries=0) as stage:
         gateway = stage.gateway()
         study, other = await talker(stage), await talker(stage)
         (first,) = await gateway.answer(await claimed(stage, study), [request("a")])
-        rested = time.monotonic()
+        clock.now += FIRST_REST_SECONDS - 0.1
         replies = await gateway.answer(await claimed(stage, other), [request(f"b{i}") for i in range(20)])
         assert [first.failure] + [r.failure for r in replies] == ["server"] * 21
-        assert len(server.calls) == 1 and time.monotonic() - rested < 3.0
+        assert len(server.calls) == 1
         told = [e.data["reason"] for e in await stage.events(other, "llm.unavailable")]
         assert told == ["profile 'default' rests (server)"]
-        await asyncio.sleep(3.1)
+        clock.now += 0.2
         server.script = in_turn("<text>well again</text>")
         (reply,) = await gateway.answer(await claimed(stage, study), [request("a")])
         assert reply.failure is None and len(server.calls) == 2
@@ -69,7 +71,7 @@ async def test_a_server_that_asks_for_an_hour_is_not_waited_for_but_left_alone(
         started = time.monotonic()
         replies = [*(await gateway.answer(claim, [request("a")])), *(await gateway.answer(claim, [request("b")]))]
         assert [r.failure for r in replies] == ["rate_limited"] * 2
-        assert len(server.calls) == 1 and time.monotonic() - started < 5
+        assert len(server.calls) == 1 and time.monotonic() - started < 30
         await gateway.close()
 
 

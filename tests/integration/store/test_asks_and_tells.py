@@ -102,9 +102,9 @@ async def test_a_lost_lease_returns_the_trial_and_a_late_tell_counts(services: S
 
 async def test_a_heartbeat_keeps_the_lease(services: Services) -> None:
     made = (await services.studies.create(ADMIN, study())).value
-    await services.asks.ask(ADMIN, made.name, AskRequest(wait_seconds=0, lease_seconds=1))
-    for _ in range(3):
-        await asyncio.sleep(0.5)
+    await services.asks.ask(ADMIN, made.name, AskRequest(wait_seconds=0, lease_seconds=2))
+    for _ in range(12):
+        await asyncio.sleep(0.2)
         await services.leases.heartbeat(ADMIN, made.name, 1, HeartbeatRequest())
     await services.sweeper.sweep()
     assert (await services.trials.get(ADMIN, made.name, 1)).state is TrialState.RUNNING

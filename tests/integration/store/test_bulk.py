@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import Connection, insert, select
+from sqlalchemy import Connection, func, insert, select
 
-from services.store.bulk import insert_rows, update_rows
+from services.store.bulk import insert_rows, read_columns, update_rows
 from services.store.engine import Database
 from services.store.tables import Base, TrialRow, table
 
@@ -47,10 +47,36 @@ def raw(connection: Connection, study_id: str) -> tuple[Any, ...]:
 def test_rows_are_stored_as_sqlalchemy_stores_them(connection: Connection) -> None:
     trials = table(TrialRow)
     connection.execute(insert(trials), [{"study_id": "theirs"} | ROW])
-    insert_rows(connection, trials, [{"study_id": "inserted"} | ROW])
+    insert_rows(connection, trials, ("study_id", *ROW), [("inserted", *ROW.values())])
     before = {**ROW, "parameters": {}, "feasible": True, "finished_at": NOW, "residual": None, "worker": "w"}
-    insert_rows(connection, trials, [{"study_id": "updated"} | before])
-    update_rows(connection, trials, ("study_id", "number"), [{"study_id": "updated"} | ROW])
+    insert_rows(connection, trials, ("study_id", *before), [("updated", *before.values())])
+    changed = {name: value for name, value in ROW.items() if name != "number"}
+    names = (*changed, "study_id", "number")
+    update_rows(connection, trials, names, ("study_id", "number"), [(*changed.values(), "updated", ROW["number"])])
     assert raw(connection, "inserted") == raw(connection, "updated") == raw(connection, "theirs")
     rows = [dict(row) for row in connection.execute(select(trials)).mappings()]
     assert all({name: row[name] for name in ROW} == ROW for row in rows)
+
+
+def test_rows_are_read_as_sqlalchemy_reads_them(connection: Connection) -> None:
+    trials = table(TrialRow)
+    sparse = {name: None if trials.c[name].nullable else value for name, value in ROW.items()}
+    rows = [{"study_id": "s"} | ROW, {"study_id": "s"} | sparse | {"number": 2}]
+    connection.execute(insert(trials), rows)
+    query = select(*trials.c).order_by(trials.c.number)
+    found = list(zip(*read_columns(connection, query, tuple(trials.c)), strict=True))
+    assert found == [tuple(row) for row in connection.execute(query)]
+    assert [list(map(type, row)) for row in found] == [list(map(type, row)) for row in connection.execute(query)]
+    nothing = read_columns(connection, query.where(trials.c.number > 2), tuple(trials.c))
+    assert [len(column) for column in nothing] == [0] * len(trials.c)
+
+
+def test_more_rows_than_a_statement_takes(connection: Connection) -> None:
+    trials = table(TrialRow)
+    values = tuple(value for name, value in ROW.items() if name != "number")
+    names = ("study_id", "number", *(name for name in ROW if name != "number"))
+    insert_rows(connection, trials, names, [("many", number, *values) for number in range(1001)])
+    numbers = select(func.count(), func.min(trials.c.number), func.max(trials.c.number)).where(
+        trials.c.study_id == "many"
+    )
+    assert tuple(connection.execute(numbers).one()) == (1001, 0, 1000)

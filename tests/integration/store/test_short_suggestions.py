@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 
+import pytest
+
 from services.domain.study import StudyState
 from services.domain.suggester import Suggestion
 from services.suggesting import Claim
@@ -27,10 +29,13 @@ def text(words: str) -> Suggestion:
     return Suggestion(parameters={"prompt": words}, reason="r")
 
 
-async def test_nothing_for_now_is_tried_again_after_a_pause(empty_database: str) -> None:
+async def test_nothing_for_now_is_tried_again_after_a_pause(
+    empty_database: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("services.suggesting.FIRST_RETRY_SECONDS", 2.0)
     async with staged(empty_database, CATALOGUE) as stage:
         study = await stage.study("parts", parameters=TEXT)
-        ask = asyncio.create_task(stage.ask(study, wait_seconds=20))
+        ask = asyncio.create_task(stage.ask(study, wait_seconds=60))
         claim = await claimed(stage, study)
         assert await stage.services.suggesting.commit(claim, [], may_end=False)
         assert await stage.services.suggesting.claim(study, "me") is None, "it rests first"
@@ -43,20 +48,18 @@ async def test_nothing_for_now_is_tried_again_after_a_pause(empty_database: str)
         assert found.state is StudyState.ACTIVE
 
 
-async def test_an_outcome_ends_the_pause(empty_database: str) -> None:
+async def test_an_outcome_ends_the_pause(empty_database: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("services.suggesting.FIRST_RETRY_SECONDS", 60.0)
     async with staged(empty_database, CATALOGUE) as stage:
         study = await stage.study("parts", parameters=TEXT)
-        first = asyncio.create_task(stage.ask(study, wait_seconds=20))
+        first = asyncio.create_task(stage.ask(study, wait_seconds=60))
         assert await stage.services.suggesting.commit(await claimed(stage, study), [text("one")], may_end=False)
         (trial,) = await first
-        asyncio.create_task(stage.ask(study, wait_seconds=20))  # noqa: RUF006 - it waits until the end of the test
-        for _ in range(6):  # the pauses grow to half a minute
-            claim = await claimed(stage, study)
-            await stage.services.suggesting.commit(claim, [], may_end=False)
-            if claim.token > 4:
-                break
+        asyncio.create_task(stage.ask(study, wait_seconds=60))  # noqa: RUF006 - it waits until the end of the test
+        await stage.services.suggesting.commit(await claimed(stage, study), [], may_end=False)
+        assert await stage.services.suggesting.claim(study, "me") is None
         await stage.services.tells.tell(ADMIN, study, trial.number, outcome(0.5))
-        async with asyncio.timeout(1):
+        async with asyncio.timeout(30):
             claim = await claimed(stage, study)
         assert any(seen.number == trial.number and not seen.is_pending for seen in claim.observations)
 
@@ -64,7 +67,7 @@ async def test_an_outcome_ends_the_pause(empty_database: str) -> None:
 async def test_a_method_that_may_end_does_so_only_when_nothing_is_open(empty_database: str) -> None:
     async with staged(empty_database, CATALOGUE) as stage:
         study = await stage.study("parts", parameters=TEXT)
-        first = asyncio.create_task(stage.ask(study, wait_seconds=20))
+        first = asyncio.create_task(stage.ask(study, wait_seconds=60))
         assert await stage.services.suggesting.commit(await claimed(stage, study), [text("one")], may_end=True)
         (trial,) = await first
         second = asyncio.create_task(stage.ask(study, wait_seconds=0.5))
@@ -81,7 +84,7 @@ async def test_an_ask_for_more_gets_at_once_what_there_is(empty_database: str) -
     async with staged(empty_database, CATALOGUE) as stage:
         study = await stage.study("parts", parameters=TEXT)
         ask = asyncio.create_task(stage.ask(study, count=3, wait_seconds=60))
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(30):
             claim = await claimed(stage, study)
             while claim.count < 3:  # claimed before the ask stood in its row
                 await stage.services.suggesting.release(claim)
@@ -94,8 +97,8 @@ async def test_an_ask_for_more_gets_at_once_what_there_is(empty_database: str) -
 async def test_what_is_on_its_way_may_bring_more_so_nobody_is_sent_away(empty_database: str) -> None:
     async with staged(empty_database, CATALOGUE) as stage:
         study = await stage.study("parts", parameters=TEXT)
-        asks = [asyncio.create_task(stage.ask(study, wait_seconds=20)) for _ in range(2)]
-        async with asyncio.timeout(10):
+        asks = [asyncio.create_task(stage.ask(study, wait_seconds=60)) for _ in range(2)]
+        async with asyncio.timeout(30):
             claim = await claimed(stage, study)
             while claim.count < 2:  # claimed before both stood in their rows
                 await stage.services.suggesting.release(claim)

@@ -19,6 +19,7 @@ from tests.support.stage import Stage, staged
 from workers.pools.local_pool import LocalPool
 from workers.suggesters.registry import specs
 
+pytestmark = pytest.mark.slow  # all of them together
 THETA = [{"name": "theta", "type": "vector", "encoding": "seed", "shape": {"w": [1000, 1000]}}]
 
 

@@ -11,7 +11,8 @@ from google.protobuf.unknown_fields import UnknownFieldSet
 from hypothesis import given
 from hypothesis import strategies as st
 
-from api.rpc.messages import check_known, read, take, write
+from api.rpc.filling import write
+from api.rpc.messages import check_known, read, take
 from asktell.v1 import study_pb2, suggester_pb2, trial_pb2
 from services.domain.document import canonical
 from services.domain.errors import Invalid
@@ -184,3 +185,24 @@ def test_empty_messages_and_lists_inside_are_kept_apart_from_absent_ones() -> No
 def test_sets_are_written_in_order() -> None:
     message = write(suggester_pb2.Honours, Honours(types=frozenset({"int", "float", "bool"})))
     assert list(message.types) == ["bool", "float", "int"]
+
+
+def test_many_are_written_as_each_is_alone() -> None:
+    lease, shared = NOW + timedelta(hours=1), SuggestedBy(suggester="es", reason="generation 3", seen_seq=9)
+    packed = {"w": {"float32": "AACAPwAAAEA="}}
+    trials = [
+        a_trial(
+            number=n,
+            seq=3 * n,
+            parameters=packed if n % 7 == 0 else EVERY_VALUE,
+            suggested_by=shared if n % 5 else SuggestedBy(suggester="gp", reason=f"{n}"),
+            worker=None if n == 30 else "w",
+            lease_expires_at=lease if n != 40 else None,
+            metrics={"loss": n / 3} if n % 2 else {},
+            attempt=1,
+        )
+        for n in range(1, 60)
+    ]
+    for part in (trials, [t for t in trials if t.parameters is packed] * 4, trials[:3]):
+        together = write(trial_pb2.EvaluateResponse, {"trials": part})
+        assert list(together.trials) == [write(trial_pb2.Trial, trial) for trial in part]
