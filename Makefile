@@ -31,13 +31,14 @@ serve: $(STAMP) ## run the service: REST on :8000, gRPC on :50051, SQLite in ask
 check: $(STAMP) ## ruff, mypy --strict, import contracts
 	$(BIN)/ruff check --no-cache .
 	$(BIN)/ruff format --check .
-	$(BIN)/mypy services api workers migrations sdk/src
+	$(BIN)/mypy --num-workers 2 services api workers migrations sdk/src
 	$(BIN)/lint-imports --no-cache
 
-# Two at a time; a file whose tests share servers and databases stays in one process.
+# Two compute at a time. The others wait for servers, leases and databases more than they compute, so four of them share two cores; a
+# file whose tests share servers and databases stays in one process, and the longest files go first.
 test: check ## all checks and tests
 	$(BIN)/pytest -n 2 tests/unit tests/suggesters
-	$(BIN)/pytest -n 2 --dist loadfile tests/faults tests/e2e tests/integration tests/deploy
+	$(BIN)/pytest -n 4 --dist loadfile --no-loadscope-reorder tests/faults tests/e2e tests/integration tests/deploy
 
 demo: $(STAMP) ## start a server, tune a scikit-learn model with 4 workers, show the best trial, stop
 	$(BIN)/python examples/demo.py
@@ -60,7 +61,7 @@ bench-bbob: $(STAMP) ## BBOB beside pycma, nevergrad, SciPy: targets hit, ECDF; 
 bench-seeds: $(STAMP) ## what a generation of seeds costs the server from 10^3 to 10^9 parameters; 10 000 seeds over the stream
 	$(BIN)/python benchmarks/seeds.py --save $(ARGS)
 
-bench-overhead: $(STAMP) ## what a trial of cmaes costs beside plain pycma
+bench-overhead: $(STAMP) ## what a trial costs each method with a population, cmaes beside plain pycma
 	$(BIN)/python benchmarks/overhead.py $(ARGS)
 
 demo-prompt: $(STAMP) ## search a prompt for a real local chat model (ARGS="--method zopo"); installs the model first

@@ -26,6 +26,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 import httpx
 import psutil
 
+from migrations.upgrade import upgrade
 from tests.support.servers import Postgres, Server
 
 RESULTS = Path(__file__).parent / "results"
@@ -110,6 +111,15 @@ async def streamed(server: Server, rounds: int = ROUNDS) -> list[float]:
     return seconds
 
 
+def on_postgres(stack: ExitStack) -> str:
+    """The address of an empty database with our tables, on a server that ends with the stack."""
+    postgres = Postgres().start()
+    stack.callback(postgres.stop)
+    url = postgres.create("asktell")
+    upgrade(url)
+    return url
+
+
 def main() -> None:
     """Measure, print, save."""
     parser = argparse.ArgumentParser()
@@ -118,7 +128,7 @@ def main() -> None:
     arguments = parser.parse_args()
     with ExitStack() as stack:
         folder = stack.enter_context(tempfile.TemporaryDirectory())
-        url = stack.enter_context(Postgres()).url if arguments.postgres else f"sqlite:///{folder}/asktell.db"
+        url = on_postgres(stack) if arguments.postgres else f"sqlite:///{folder}/asktell.db"
         server = Server(url).start()
         stack.callback(server.stop)
         rows = [generations(server, parameters) for parameters in SIZES]

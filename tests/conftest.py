@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import os
+import signal
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
@@ -14,12 +15,23 @@ for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
     os.environ.setdefault(name, "1")
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
 
+# Whoever runs tests in the background of a shell has them ignore an interrupt, and what ignores it hands that on to every process
+# that it starts; the tests interrupt some.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
 from services.container import Services  # noqa: E402
 from services.store.engine import Database  # noqa: E402
 from services.wakeups import LocalWakeups  # noqa: E402
 from tests.support.servers import Postgres, Redis, Server  # noqa: E402
 
 _names = (f"test_{n}" for n in itertools.count())
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Files with slow tests go first: the last one to start decides when the workers of a run end."""
+    slow = {item.path for item in items if item.get_closest_marker("slow") or item.get_closest_marker("ray")}
+    items.sort(key=lambda item: item.path not in slow)
 
 
 @pytest.fixture(scope="session")
@@ -50,9 +62,9 @@ def empty_database(request: pytest.FixtureRequest, tmp_path: Path) -> str:
 @pytest.fixture
 def database(empty_database: str) -> str:
     """The address of a migrated database, of each kind in turn."""
-    from migrations.upgrade import upgrade
+    from tests.support.databases import migrate
 
-    upgrade(empty_database)
+    migrate(empty_database)
     return empty_database
 
 

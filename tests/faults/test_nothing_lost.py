@@ -97,7 +97,7 @@ def client(urls: list[str], study: str, seed: int, record: Record, stop: threadi
     rng = random.Random(seed)
     mine = rng.sample(urls, len(urls))
     while not stop.is_set():
-        body = {"worker": f"w{seed}", "wait_seconds": 3, "lease_seconds": 20, "count": rng.choice([1, 1, 2])}
+        body = {"worker": f"w{seed}", "wait_seconds": 3, "lease_seconds": 60, "count": rng.choice([1, 1, 2])}
         answer = call(mine, f"/v1/studies/{study}/trials:ask", body, record, stop)
         if answer is None or answer.status_code == 409:
             return
@@ -157,7 +157,7 @@ def drive(
 def check(record: Record, study: str, urls: list[str], database: str) -> None:
     """Hold what was answered against what is stored."""
     deadline = time.monotonic() + 60
-    while True:  # leases of trials whose answer got lost run out, asks that nobody follows are swept away
+    while True:  # asks that nobody follows are swept away
         with httpx.Client(base_url=urls[0] + "/v1", timeout=20) as http:
             export = http.get(f"/studies/{study}/export").json()
             after = http.get(f"/studies/{study}").json()

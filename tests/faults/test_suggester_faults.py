@@ -85,8 +85,8 @@ async def test_where_no_net_holds_the_ask_becomes_an_operation_that_is_answered_
         trouble="raise", marker=str(marker),
         parameters=[{"name": "x", "type": "float", "min": 0, "max": 1}, {"name": "t", "type": "text", "max_length": 9}],
     )  # fmt: skip
-    assert await stage.ask(study, wait_seconds=1.0) == []
-    assert await stage.events(study, "study.suggester_failed") != []
+    assert await stage.ask(study, wait_seconds=0) == []
+    await stage.until_event(study, "study.suggester_failed")
 
 
 async def test_killed_in_mid_suggestion_the_sequence_is_the_same_as_undisturbed(stage: Stage, tmp_path: Path) -> None:
@@ -145,14 +145,14 @@ async def test_a_dispatcher_that_closes_hands_its_claims_on_at_once(stage: Stage
     await first.close()
     assert not psutil.pid_exists(int(marker.read_text()))
     await stage.dispatcher()
-    assert not (await asyncio.wait_for(waiting, 20)).suggested_by.fallback
+    assert not (await asyncio.wait_for(waiting, 60)).suggested_by.fallback
 
 
 async def test_a_study_deleted_while_it_is_computed_disturbs_nobody(stage: Stage, tmp_path: Path) -> None:
     dispatcher = await stage.dispatcher(LocalPool(1, source=SOURCE, patience_seconds=0.2))
     marker = tmp_path / "pid"
     doomed, well = await stage.study(trouble="wait", marker=str(marker)), await stage.study()
-    waiting = asyncio.create_task(stage.ask(doomed, wait_seconds=5))
+    waiting = asyncio.create_task(stage.ask(doomed))
     await until_exists(marker)
     await stage.services.studies.delete(ADMIN, doomed)
     assert not (await stage.one(well)).suggested_by.fallback

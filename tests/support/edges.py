@@ -21,7 +21,8 @@ from google.protobuf.message_factory import GetMessageClass
 from google.protobuf.struct_pb2 import Struct
 from google.rpc import error_details_pb2, status_pb2
 
-from api.rpc.messages import take, write
+from api.rpc.filling import write
+from api.rpc.messages import take
 from api.rpc.server import FILES
 from api.rpc.status import field_path
 

@@ -11,7 +11,7 @@ import grpc
 import grpc.aio
 from google.rpc import error_details_pb2, status_pb2
 
-from api.rpc.messages import write
+from api.rpc.filling import write
 from asktell.v1 import operation_pb2_grpc, study_pb2, study_pb2_grpc, suggester_pb2_grpc, trial_pb2, trial_pb2_grpc
 from tests.support.builders import study_document
 

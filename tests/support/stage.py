@@ -23,6 +23,7 @@ from services.store.events import EventRecord
 from services.store.unit_of_work import utc_now
 from services.wakeups import LocalWakeups
 from tests.support.builders import ADMIN, outcome, study
+from tests.support.databases import migrate
 from tests.support.servers import wait_for
 from tests.support.troublesome import SOURCE, SPECS
 from workers.dispatcher import Dispatcher
@@ -105,15 +106,20 @@ class Stage:
         )
         return [event for event in found if event.type == kind]
 
+    async def until_event(self, study_id: str, kind: str, seconds: float = 60.0) -> list[EventRecord]:
+        """The study's events of one type, once there is one."""
+        async with asyncio.timeout(seconds):
+            while not (found := await self.events(study_id, kind)):  # noqa: ASYNC110
+                await asyncio.sleep(0.05)
+        return found
+
 
 @asynccontextmanager
 async def staged(
     address: str, specs: Mapping[str, Spec] = SPECS, profiles: Mapping[str, LlmProfile] | None = None
 ) -> AsyncIterator[Stage]:
     """A stage on a database, which is migrated first."""
-    from migrations.upgrade import upgrade
-
-    await asyncio.to_thread(upgrade, address)
+    await asyncio.to_thread(migrate, address)
     async with AsyncExitStack() as stack:
         stage = Stage(address, stack, specs, profiles)
         await stage.services.start()

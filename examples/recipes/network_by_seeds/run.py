@@ -96,6 +96,19 @@ def wait_for_version(study: asktell.Study, version: int) -> None:
         time.sleep(0.1)
 
 
+def wait_for_outcome(study: asktell.Study, worker: str) -> None:
+    """Until this worker has told one: on a busy machine the others may be done before its process has started.
+
+    Raises:
+        TimeoutError: it tells none.
+    """
+    end = time.monotonic() + SECONDS
+    while not any(study.list_trials(state="completed", worker=worker, page_size=1)):
+        if time.monotonic() > end:
+            raise TimeoutError(f"worker {worker} told nothing within {SECONDS} s")
+        time.sleep(0.1)
+
+
 def train(study: asktell.Study, workers: Crew, generations: int) -> list[dict[str, Any]]:
     """The whole story; what each worker did."""
     for number in range(WORKERS - 3):
@@ -108,6 +121,7 @@ def train(study: asktell.Study, workers: Crew, generations: int) -> list[dict[st
     wait_for_version(study, generations // 2)
     workers.start("late")
     wait_for_version(study, generations)
+    wait_for_outcome(study, "late")
     study.complete()
     return workers.results()
 

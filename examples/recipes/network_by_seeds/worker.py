@@ -6,6 +6,7 @@ python examples/recipes/network_by_seeds/worker.py --url URL --study STUDY --dat
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import os
 import time
@@ -51,7 +52,8 @@ class Worker:
         """What to tell of a trial; None where theta has moved on beyond it."""
         value = trial.parameters["theta"]
         if value["theta_version"] < self._replica.version:
-            trial.cancel()
+            with contextlib.suppress(asktell.Conflict):  # somebody else has told it meanwhile
+                trial.cancel()
             self.done["given_up"] += 1
             return None
         self._replica.follow(self._study, value["theta_version"])
