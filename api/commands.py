@@ -54,7 +54,9 @@ def serve(
     except AsktellError as error:
         raise SystemExit(f"asktell: {error.detail}") from None
     except OSError as error:
-        raise SystemExit(f"asktell: cannot listen on {host}: {error.strerror or error}") from None
+        why = error.strerror or str(error)
+        where = "" if why.startswith("cannot listen on") else f"cannot listen on {host}: "
+        raise SystemExit(f"asktell: {where}{why} (others: --port, --grpc-port)") from None
 
 
 def _greet(server: Any) -> None:
@@ -73,9 +75,10 @@ def migrate(
     down: Annotated[bool, typer.Option(help="go back to the revision instead of up")] = False,
 ) -> None:
     """Bring a database's schema up to date."""
-    from migrations.upgrade import downgrade, upgrade
+    from migrations.upgrade import downgrade, is_current, upgrade
 
     try:
+        is_current(database)  # says in a sentence that there is none
         (downgrade if down else upgrade)(database, revision)
     except AsktellError as error:
         raise SystemExit(f"asktell: {error.detail}") from None

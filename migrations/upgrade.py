@@ -9,7 +9,9 @@ from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import create_engine
+from sqlalchemy.exc import DBAPIError
 
+from services.domain.errors import Unavailable
 from services.store.engine import database_url
 
 
@@ -33,11 +35,19 @@ def downgrade(address: str, revision: str) -> None:
 
 
 def is_current(address: str) -> bool:
-    """Whether the database has the newest schema that this code knows."""
+    """Whether the database has the newest schema that this code knows.
+
+    Raises:
+        Unavailable: there is no such database, or it is none.
+    """
     heads = set(ScriptDirectory.from_config(config(address)).get_heads())
-    engine = create_engine(database_url(address))
+    url = database_url(address)
+    engine = create_engine(url)
     try:
         with engine.connect() as connection:
             return set(MigrationContext.configure(connection).get_current_heads()) >= heads
+    except DBAPIError as error:
+        why = next(iter(str(error.orig).splitlines()), "")
+        raise Unavailable(f"the database {url.render_as_string()} cannot be used: {why}") from error
     finally:
         engine.dispose()

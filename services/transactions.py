@@ -67,7 +67,7 @@ class Transactions:
         self.clock = clock
         self.specs = SpecCache()
         self._lanes: dict[str, _Lane] = {}
-        self._standing: dict[str, list[_Operation[Any]]] = {}
+        self._standing: dict[str, dict[asyncio.Future[Any], _Operation[Any]]] = {}
         self._known: dict[int, dict[str, StudyRecord]] = {}
         writers = 1 if database.is_sqlite else threads
         self._writers = ThreadPoolExecutor(writers, thread_name_prefix="asktell-write")
@@ -108,17 +108,16 @@ class Transactions:
             what it will answer; None: nothing has changed for it, or that transaction failed.
         """
         operation = _Operation(run, (), asyncio.get_running_loop().create_future())
-        self._standing.setdefault(study_id, []).append(operation)
+        self._standing.setdefault(study_id, {})[operation.future] = operation
         return operation.future
 
     def stand_down(self, study_id: str, answer: asyncio.Future[Any]) -> bool:
         """Take back what stands by; False: it is on its way or answered already."""
-        standing = self._standing.get(study_id, [])
-        left = [operation for operation in standing if operation.future is not answer]
-        self._standing[study_id] = left
-        if not left:
-            del self._standing[study_id]
-        return len(left) < len(standing)
+        standing = self._standing.get(study_id, {})
+        found = standing.pop(answer, None)
+        if not standing:
+            self._standing.pop(study_id, None)
+        return found is not None
 
     def _spawn(self, work: Any) -> None:
         task = asyncio.ensure_future(work)
@@ -130,7 +129,8 @@ class Transactions:
         try:
             while lane.waiting:
                 group, lane.waiting = lane.waiting[:MAX_GROUP], lane.waiting[MAX_GROUP:]
-                also = self._standing.pop(study_id, []) if any(operation.brings for operation in group) else []
+                brings = any(operation.brings for operation in group)
+                also = list(self._standing.pop(study_id, {}).values()) if brings else []
                 try:
                     wakes = await loop.run_in_executor(self._writers, self._write, study_id, group, also)
                 except BaseException as error:
@@ -184,8 +184,8 @@ class Transactions:
                     known.pop(study_id, None)
                     raise
                 is_written = True
-        except AsktellError as error:
-            for operation in group:
+        except AsktellError as error:  # the study is gone, for those who stood by as well
+            for operation in group + also:
                 operation.error = error
             return []
         except Exception as error:

@@ -174,11 +174,11 @@ def _repeated_filler(name: str, field: FieldDescriptor) -> Put:
 
 def _shared(documents: Sequence[Document]) -> frozenset[str]:
     """The fields that hold one and the same value in all documents: they are put once and copied."""
-    first, *others = (document.__dict__ for document in documents)
+    first, *others = (document.__dict__ for document in documents)  # parameters of other kinds have other fields
     return frozenset(
         name
         for name, value in first.items()
-        if type(value) is not dict and all(other[name] is value for other in others)
+        if type(value) is not dict and all(other.get(name, other) is value for other in others)
     )
 
 

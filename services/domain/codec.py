@@ -29,6 +29,7 @@ from .space import Point, Space
 
 Array = NDArray[np.float64]
 ENCODABLE = frozenset({"float", "int", "bool", "ordinal", "categorical", "vector"})
+LARGEST_EXPONENT = 709.0  # whose exponential is still a number
 
 
 @dataclass(frozen=True, slots=True)
@@ -244,7 +245,7 @@ def _float_from_unit(parameter: FloatParameter, unit: float) -> float:
     if parameter.scale == "log":
         place = math.exp(place)
     elif parameter.scale == "logit":
-        place = 1.0 / (1.0 + math.exp(-place))
+        place = 1.0 / (1.0 + math.exp(min(-place, LARGEST_EXPONENT)))
     return float(min(max(place, parameter.min), parameter.max))
 
 

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .codec import from_unit, is_plain, transformed
+from .codec import LARGEST_EXPONENT, from_unit, is_plain, transformed
 from .document import LARGEST_EXACT_INTEGER
 from .expressions import Expression
 from .parameters import BoolParameter, CategoricalParameter, FloatParameter, IntParameter, OrdinalParameter, Parameter
@@ -128,7 +128,7 @@ def _reals(parameter: FloatParameter, units: Array) -> Array:
     if parameter.scale == "log":
         found = _exponentials(found)
     elif parameter.scale == "logit":
-        found = 1.0 / (1.0 + _exponentials(-found))
+        found = 1.0 / (1.0 + _exponentials(np.minimum(-found, LARGEST_EXPONENT)))
     return np.asarray(np.minimum(np.maximum(found, parameter.min), parameter.max))
 
 

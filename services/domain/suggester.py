@@ -231,8 +231,11 @@ class Spec:
         problems = self._unserved(spec) or list(self.refuse(spec, options))
         if problems:
             who = f"suggester {self.name!r}"
-            first = problems[0].message
-            raise Invalid(first if first.startswith(who) else f"{who}: {first}", errors=problems[:50])
+            first = problems[0]
+            is_whole = first.message.startswith(who)
+            raise Invalid(
+                first.message if is_whole else f"{who}: {first.pointer}: {first.message}", errors=problems[:50]
+            )
 
     def _unserved(self, spec: StudySpec) -> list[FieldError]:
         honours, who = self.honours, f"suggester {self.name!r}"

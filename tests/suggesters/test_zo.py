@@ -394,6 +394,7 @@ def test_a_vector_of_a_thousand_numbers_is_served_in_batches() -> None:
         (vector(3), {"radius": 1e-300}, {}, "radius"),
         (vector(3), {"radius": 0.7}, {}, "radius"),
         (vector(3), {"lr": 0.1, "scheme": "frank-wolfe"}, {}, "lr"),
+        (vector(3), {"radius": 0.01, "scheme": "frank-wolfe"}, {}, "radius"),
         (vector(3), {"domain": "simplex"}, {}, "domain"),
         (vector(3, low=0.2), {"domain": "simplex", "scheme": "frank-wolfe"}, {}, "domain"),
         (floats("x", "y"), {"domain": "l1", "scheme": "frank-wolfe"}, {}, "domain"),
@@ -435,6 +436,7 @@ def test_what_does_not_fit_is_refused_by_name(parameters: Any, options: Any, fie
     with pytest.raises(Invalid) as error:
         problem(parameters, fields=fields, **options)
     assert error.value.errors[0].pointer == f"/suggester/options/{pointer}"
+    assert f"/suggester/options/{pointer}: " in error.value.detail  # the sentence alone says which option, too
 
 
 def test_categoricals_and_fixed_spaces_are_refused() -> None:

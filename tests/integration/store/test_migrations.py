@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from pathlib import Path
 
+import pytest
 from alembic import command
 from sqlalchemy import create_engine, inspect
 
 from migrations.upgrade import config, downgrade, is_current, upgrade
+from services.domain.errors import Unavailable
 from services.store.engine import database_url
 from services.store.tables import Base
 from tests.support.servers import Postgres
@@ -24,6 +27,15 @@ def test_up_down_and_up_again(empty_database: str) -> None:
     engine.dispose()
     upgrade(empty_database)
     assert is_current(empty_database)
+
+
+def test_a_database_that_cannot_be_opened_is_named_in_a_sentence(tmp_path: Path) -> None:
+    page = tmp_path / "notes.txt"
+    page.write_text("no database " * 100)
+    for address in (f"sqlite:///{tmp_path}/none/asktell.db", f"sqlite:///{page}", "postgresql://me:word@127.0.0.1:1/x"):
+        with pytest.raises(Unavailable, match=r"cannot be used: .") as error:
+            is_current(address)
+        assert "\n" not in error.value.detail and "word" not in error.value.detail
 
 
 def test_the_migrated_schema_is_what_the_tables_say(database: str) -> None:

@@ -7,10 +7,13 @@ import threading
 from typing import Any
 
 import pytest
+from sqlalchemy.exc import OperationalError
 
 from services import handing_out
+from services.domain.errors import NotFound
 from services.domain.trial import Trial
 from services.store import suggestions as store
+from services.store.unit_of_work import StudyGone, StudyWork
 from services.suggesting import Claim
 from tests.integration.store.test_example_budget import PARTS, TEXT
 from tests.integration.store.test_short_suggestions import claimed, text
@@ -106,6 +109,26 @@ async def test_one_that_breaks_takes_nothing_along(empty_database: str, monkeypa
         assert [t.number for t in await ask] == [1], "it is answered from the buffer"
         assert calls == 2
         assert await in_buffer(stage, study) == []
+
+
+async def test_one_whose_study_goes_between_two_tries_of_the_transaction_gets_no_trials(
+    empty_database: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with staged(empty_database, CATALOGUE) as stage:
+        _, ask, claim = await waiting(stage)
+
+        def breaks(_: StudyWork) -> None:
+            monkeypatch.setattr(StudyWork, "begin", gone)
+            raise OperationalError("", {}, ConnectionError())
+
+        def gone(*_: Any) -> StudyWork:
+            raise StudyGone
+
+        with monkeypatch.context() as patch:
+            patch.setattr(StudyWork, "flush", breaks)
+            assert not await stage.services.suggesting.commit(claim, [text("one")], may_end=False)
+        with pytest.raises(NotFound):
+            await ask
 
 
 async def test_a_late_commit_answers_nobody(empty_database: str) -> None:

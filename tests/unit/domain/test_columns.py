@@ -88,7 +88,16 @@ PARAMETERS: list[dict[str, Any]] = [
 ]
 
 
-@pytest.mark.parametrize("values", PARAMETERS, ids=lambda p: p["name"])
+RARE = {
+    "name": "rare",
+    "type": "float",
+    "min": 1e-310,
+    "max": 0.5,
+    "scale": "logit",
+}  # odds that are no number upside down
+
+
+@pytest.mark.parametrize("values", [*PARAMETERS, RARE], ids=lambda p: p["name"])
 def test_a_column_has_the_value_that_the_point_gets(values: dict[str, Any]) -> None:
     parameter = study(parameters=[values]).space.parameters[0]
     units = np.concatenate([[0.0, 1.0, 0.5], np.random.default_rng(0).random(500)])

@@ -137,6 +137,7 @@ def test_expressions_mean_what_they_say(text: str, values: dict[str, float], hol
         "x", "x +", "1 < 2", "z < 1", "x < 'a'", "x is y", "x in y", "x < y and y < x", "not x < y", "f(x) < 1", "x.y < 1",
         "x[0] < 1", "min(x) < 1", "abs(x, y) < 1", "min(x, y, key=1) < 1", "lambda: x < 1", "x if x < 1 else y", "True < x",
         "`x < 1", "x < 1e999", "1j < x", "x // y < 1", "x < 1" + " + x" * 500, "(" * 500 + "x" + ")" * 500 + " < 1", "",
+        "x < 1" + "0" * 400,
     ],
 )  # fmt: skip
 def test_everything_else_is_refused(text: str) -> None:

@@ -206,3 +206,12 @@ def test_many_are_written_as_each_is_alone() -> None:
     for part in (trials, [t for t in trials if t.parameters is packed] * 4, trials[:3]):
         together = write(trial_pb2.EvaluateResponse, {"trials": part})
         assert list(together.trials) == [write(trial_pb2.Trial, trial) for trial in part]
+
+
+def test_many_of_several_kinds_are_written_as_each_is_alone() -> None:
+    kinds: list[dict[str, Any]] = [{"type": "float", "min": 0, "max": 1}, {"type": "bool"}, *EVERY_TYPE[:-1]]
+    many = [kinds[n % len(kinds)] | {"name": f"p{n}"} for n in range(3 * len(kinds))]
+    spec = StudySpec.read(canonical(study_document(parameters=many)))
+    written = write(study_pb2.Study, spec)
+    assert list(written.parameters) == [write(study_pb2.Parameter, parameter) for parameter in spec.parameters]
+    assert read(written, StudySpec) == spec

@@ -186,12 +186,17 @@ class Learner:
     # -- noise
 
     def _measure(self, probes: Probes, priced: dict[int, Array], told: Told, found: Slopes) -> None:
-        """The radius from slope and noise: first from the pilot, then every so many steps from the latest slopes."""
+        """The radius from slope and noise: first from the pilot, then every so many steps from the latest slopes.
+
+        Where nothing of the pilot could be evaluated, from the first step that says something of the noise.
+        """
         settings = self._settings
         if settings.radius is not None or not settings.is_noisy or not settings.estimator.is_paired:
             return
-        if probes.step == 0:
+        if self.noise == 0.0:
             self.noise = self._told_noise(told) or _noise(probes, priced, told.directions)
+            if self.noise == 0.0:
+                return
         elif probes.step % NOISE_EVERY:
             return
         latest = self.slopes[:, 0] if len(self.slopes) else found.slopes[:, 0]

@@ -133,6 +133,11 @@ def _scheme_checks(spec: StudySpec, options: ZoOptions, size: int) -> list[tuple
             "frank-wolfe has its own step lengths",
         ),
         (
+            scheme == "frank-wolfe" and options.radius is not None,
+            "/suggester/options/radius",
+            "frank-wolfe has its own radius, which falls with the steps",
+        ),
+        (
             options.domain != "box" and scheme != "frank-wolfe",
             "/suggester/options/domain",
             "goes with scheme frank-wolfe",

@@ -191,27 +191,30 @@ class Settings:
         return Ruled(x, projected, self.made_rule())
 
     def _frank_wolfe(self, x: Array, projected: Projection) -> Scheme:
-        low, width = 0.0, 1.0
-        vector = vector_parameter(self.spec.space, self.options.held)
-        if vector is not None:
-            low, width = vector.min, vector.max - vector.min
+        low, width = self._range()
         return FrankWolfe(
-            inside_domain(x, self.options, low, width), projected, domain=self.options.domain,
+            self.inside(x), projected, domain=self.options.domain,
             size=self.options.domain_size, low=low, width=width, directions=self.directions,
             is_coordinate=self.estimator.family == "coordinate",
         )  # fmt: skip
 
+    def inside(self, x: Array) -> Array:
+        """(n,) a point of the set that iterates must not leave: x, else where its line to zero enters (simplex: of its z > 0)."""
+        (low, width), size, domain = self._range(), self.options.domain_size, self.options.domain
+        z = low + width * x
+        if domain == "simplex" and (z.min() < 0 or abs(z.sum() - size) > 1e-9 * size):
+            z = np.maximum(z, 0.0)
+            z = z * (size / z.sum()) if z.sum() > 0 else np.full(len(z), size / len(z))
+        elif domain == "l1" and np.abs(z).sum() > size:
+            z = z * (size / np.abs(z).sum())
+        else:
+            return x
+        return np.asarray((z - low) / width)
 
-def inside_domain(x: Array, options: ZoOptions, low: float, width: float) -> Array:
-    """(n,) a start inside the set: the point itself where it is, else the middle of the set."""
-    z, size = low + width * x, options.domain_size
-    if options.domain == "simplex" and (z.min() < 0 or abs(z.sum() - size) > 1e-9 * size):
-        z = np.full(len(z), size / len(z))
-    elif options.domain == "l1" and np.abs(z).sum() > size:
-        z = np.zeros(len(z))
-    else:
-        return x
-    return np.asarray((z - low) / width)
+    def _range(self) -> tuple[float, float]:
+        """Lowest value and width of the one vector that is moved; of the cube where there is none."""
+        vector = vector_parameter(self.spec.space, self.options.held)
+        return (0.0, 1.0) if vector is None else (vector.min, vector.max - vector.min)
 
 
 def _trials_a_step(options: ZoOptions, probes: int) -> float:

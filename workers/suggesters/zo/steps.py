@@ -171,7 +171,7 @@ class Steps:
     def _retreat(self) -> None:
         """No probe of this step could be evaluated: back to where some could; where none ever could, to anywhere."""
         if self._learner.previous is not None:
-            self.scheme.x = self._feasible
+            self.scheme.x = self._settings.inside(self._feasible)
             return
         anywhere = self._problem.generator(self.step, "start").random(self._coordinates.size)
         projected = self._coordinates.projected
