@@ -12,8 +12,8 @@ import pytest
 from services.domain.errors import Invalid
 from services.domain.suggester import Suggestion
 from services.domain.trial import TrialState
-from tests.suggesters import law
-from tests.support.builders import study
+from tests.suggesters import law, local_study
+from tests.suggesters.local_study import optimise
 from tests.support.objectives import minimise, sphere, wins
 from workers.models.cross_entropy import Columns, SearchDistribution, coloured, path_integral_weights
 from workers.suggesters.cem import MOST_ROWS, CrossEntropy
@@ -24,10 +24,7 @@ REALS = Columns(np.zeros(3, dtype=np.int64), ())
 
 def problem(d: int = 4, seed: int = 5, options: dict[str, Any] | None = None, **fields: Any) -> law.Problem:
     """A numeric study, or one of the given parameters."""
-    parameters = [{"name": f"x{i}", "type": "float", "min": 0, "max": 1} for i in range(d)]
-    fields = {"parameters": parameters} | fields
-    made = study(suggester={"name": "cem", "options": options or {}}, seed=seed, **fields)
-    return law.Problem(study="s", spec=made, seed=seed)
+    return local_study.problem("cem", d, seed, options, **fields)
 
 
 def made(of: law.Problem) -> CrossEntropy:
@@ -35,21 +32,6 @@ def made(of: law.Problem) -> CrossEntropy:
     found = law.make(get("cem"), of)
     assert isinstance(found, CrossEntropy)
     return found
-
-
-def optimise(of: law.Problem, outcome: Callable[[dict[str, Any]], Any], trials: int) -> law.Study:
-    """Tell one after another: a value, a document of metrics, or a state."""
-    one, suggester = law.Study(of), made(of)
-    history = one.history()
-    for _ in range(trials):
-        number = one.start(suggester.suggest(history, 1)[0])
-        told = outcome(one.trials[number].parameters)
-        if isinstance(told, TrialState):
-            one.tell(number, 0.0, told)
-        else:
-            one.tell(number, 0.0, **(told if isinstance(told, dict) else {"loss": told}))
-        history.update([one.trials[number]], seq=one.seq, next_number=number + 1)
-    return one
 
 
 def lowest(one: law.Study) -> float:
@@ -284,7 +266,7 @@ def test_it_beats_random_search(options: dict[str, Any]) -> None:
 def test_constraints_are_met_first_and_then_the_objective_falls() -> None:
     for seed in range(3):
         of = problem(2, seed, constraints=[{"metric": "c", "max": 0.0}])
-        one = optimise(of, lambda p: {"loss": sphere(list(p.values())), "c": 1.4 - p["x0"] - p["x1"]}, 300)
+        one = optimise(of, lambda x: {"loss": sphere(x), "c": 1.4 - x[0] - x[1]}, 300)
         assert one.trials[1].feasible is False or one.trials[2].feasible is False
         assert lowest(one) == pytest.approx(0.32, abs=0.02)
         assert np.mean([t.feasible for n, t in one.trials.items() if n > 250]) > 0.3
@@ -298,8 +280,9 @@ def test_whole_numbers_and_categories_reach_the_best_cell() -> None:
         {"name": "x", "type": "float", "min": 0, "max": 1},
     ]
 
-    def value(p: dict[str, Any]) -> float:
-        return abs(p["n"] - 37) + abs(math.log(p["m"] / 90)) * 5 + 10 * (p["kind"] != "c") + (p["x"] - 0.2) ** 2
+    def value(point: list[Any]) -> float:
+        n, m, kind, x = point
+        return float(abs(n - 37) + abs(math.log(m / 90)) * 5 + 10 * (kind != "c") + (x - 0.2) ** 2)
 
     for seed in range(3):
         one = optimise(problem(parameters=parameters, seed=seed), value, 400)
@@ -312,8 +295,8 @@ def test_smooth_noise_finds_a_smooth_plan_sooner() -> None:
     """A vector of 30 time steps that must stay put as a whole: with white noise a mean of zero hides every good plan."""
     vector = [{"name": "u", "type": "vector", "length": 30, "min": -1, "max": 1}]
 
-    def value(p: dict[str, Any]) -> float:
-        position = np.cumsum(p["u"]) / 10
+    def value(point: list[Any]) -> float:
+        position = np.cumsum(point[0]) / 10
         return float(((position - np.linspace(0, 1.5, 30)) ** 2).mean())
 
     found = {}

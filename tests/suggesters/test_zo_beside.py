@@ -11,11 +11,9 @@ import pytest
 
 from services.domain.errors import Invalid
 from services.domain.history import Observation
-from services.domain.suggester import Problem
 from services.domain.trial import Outcome, TrialState
 from tests.suggesters import law
-from tests.suggesters.zo_study import Run, problem, sphere, vector
-from workers.suggesters.registry import get
+from tests.suggesters.zo_study import Run, ending, path, problem, sphere, vector
 from workers.suggesters.zo.ahead import Ahead
 
 FIDELITY = [{"name": "fidelity", "type": "ordinal", "choices": ["proxy", "full"]}]
@@ -216,26 +214,12 @@ def test_steps_ahead_save_rounds(rule: str, lr: float) -> None:
 # -- restarts, drift, refusals
 
 
-def path(of: Problem, how: str) -> list[Any]:
-    """The points of a study with outcomes out of order and some lost, restarted between the calls."""
-    one, suggester, running, found = law.Study(of), law.make(get("zo"), of), list[int](), []
-    for n in range(60):
-        if how == "saved":
-            suggester = law.make(get("zo"), of, law.save(suggester))
-        elif how == "lost" and n % 9 == 0:
-            suggester = law.make(get("zo"), of)
-        for suggestion in suggester.suggest(one.history(), 1 + n % 3):
-            found.append(suggestion.parameters)
-            running.append(one.start(suggestion))
-        while len(running) > 4:
-            number = running.pop(n * 7919 % len(running))
-            point = one.trials[number].parameters
-            value = sphere(point)["loss"]
-            is_proxy = point.get("fidelity") == "proxy"
-            state = TrialState.PRUNED if is_proxy else TrialState.COMPLETED
-            state = state if number % 9 else list(TrialState)[-1 - number // 9 % 4]
-            one.tell(number, value, state, proxy=1.1 * value)
-    return found
+def told_either(one: law.Study, number: int) -> None:
+    """The outcome of a trial that may be one of the proxy."""
+    point = one.trials[number].parameters
+    value = sphere(point)["loss"]
+    usual = TrialState.PRUNED if point.get("fidelity") == "proxy" else TrialState.COMPLETED
+    one.tell(number, value, ending(number, usual), proxy=1.1 * value)
 
 
 @pytest.mark.parametrize(
@@ -251,10 +235,10 @@ def path(of: Problem, how: str) -> list[Any]:
 )
 def test_a_restart_between_any_two_calls_changes_nothing(more: Any, options: dict[str, Any]) -> None:
     of = problem(vector(3, default=1.5) + more, **options)
-    never = path(of, "never")
+    never = path(of, "never", told_either, calls=60, most=3)
     assert len(never) == 120
-    assert path(of, "saved") == never
-    assert path(of, "lost") == never
+    assert path(of, "saved", told_either, calls=60, most=3) == never
+    assert path(of, "lost", told_either, calls=60, most=3) == never
 
 
 def test_a_drift_that_both_halves_share_does_not_stop_the_descent() -> None:

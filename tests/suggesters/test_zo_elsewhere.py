@@ -41,3 +41,17 @@ def test_noise_is_measured_once_something_can_be_evaluated(directions: int) -> N
     steps: Any = run.suggester._steps
     assert steps.step > 60  # beyond the step in which the radius is taken from the noise again
     assert steps.radius >= 0.02  # a radius of exact values would drown in the noise
+
+
+@pytest.mark.parametrize("options", [{}, {"rule": "adam"}, {"rule": "schedule-free"}, {"scheme": "conservative"}])
+def test_where_nothing_could_ever_be_evaluated_it_starts_elsewhere(options: dict[str, Any]) -> None:
+    for seed in range(3):
+        run = Run(problem(floats("x", "y"), seed=seed, fields={"limits": {"max_trials": 400}}, **options))
+        while len(run.one.trials) < 400:
+            for trial in run.ask():
+                p = trial.parameters
+                is_open = p["x"] <= 0.2
+                value = (p["x"] - 0.1) ** 2 + (p["y"] - 0.2) ** 2
+                run.tell(trial.number, value, TrialState.COMPLETED if is_open else TrialState.INFEASIBLE)
+        found = run.recommended
+        assert (found["x"] - 0.1) ** 2 + (found["y"] - 0.2) ** 2 < 0.01, seed

@@ -100,3 +100,35 @@ class Run:
 def sphere(p: dict[str, Any]) -> dict[str, float]:
     """Minimum 0 at the zero vector."""
     return {"loss": float(np.square(p["w"]).sum())}
+
+
+def squares(p: dict[str, Any]) -> dict[str, float]:
+    """Minimum 0 at (2, 3, 4)."""
+    return {"loss": float((p["x"] - 2) ** 2 + (p["y"] - 3) ** 2 + (p["z"] - 4) ** 2)}
+
+
+def path(of: Problem, how: str, tell: Callable[[law.Study, int], None], *, calls: int, most: int) -> list[Any]:
+    """The points of a study in which outcomes come out of order, restarted between the calls.
+
+    Args:
+        how: the suggester is restored from what it "saved" before each call, "lost" at every ninth, or lives on.
+        tell: the outcome of a trial.
+        calls: asks, each for one point to `most`.
+    """
+    one, suggester, running, found = law.Study(of), law.make(get("zo"), of), list[int](), []
+    for n in range(calls):
+        if how == "saved":
+            suggester = law.make(get("zo"), of, law.save(suggester))
+        elif how == "lost" and n % 9 == 0:
+            suggester = law.make(get("zo"), of)
+        for suggestion in suggester.suggest(one.history(), 1 + n % most):
+            found.append(suggestion.parameters)
+            running.append(one.start(suggestion))
+        while len(running) > 4:
+            tell(one, running.pop(n * 7919 % len(running)))
+    return found
+
+
+def ending(number: int, usual: TrialState = TrialState.COMPLETED) -> TrialState:
+    """How a trial of a `path` ends: every ninth in one of the other ways, in turn."""
+    return usual if number % 9 else list(TrialState)[-1 - number // 9 % 4]
