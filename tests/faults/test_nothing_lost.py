@@ -101,7 +101,7 @@ def client(urls: list[str], study: str, seed: int, record: Record, stop: threadi
     rng = random.Random(seed)
     mine = rng.sample(urls, len(urls))
     while not stop.is_set():
-        body = {"worker": f"w{seed}", "wait_seconds": 3, "lease_seconds": 60, "count": rng.choice([1, 1, 2])}
+        body = {"worker": f"w{seed}", "wait_seconds": 3, "lease_seconds": 600, "count": rng.choice([1, 1, 2])}
         answer = call(mine, f"/v1/studies/{study}/trials:ask", body, record, stop)
         if answer is None or answer.status_code == 409:
             return

@@ -55,12 +55,12 @@ async def test_a_broken_suggester_says_so_and_the_client_goes_on_with_the_net(
     assert trial.suggested_by.suggester == "sobol"
     assert trial.suggested_by.reason.startswith(suggester)
     assert not other.suggested_by.fallback
-    (event,) = await stage.events(ill, "study.suggester_failed")
+    (event,) = await stage.until_event(ill, "study.suggester_failed")  # on a slow machine the net comes first
     assert event.data["kind"] == kind
 
 
 async def test_a_resting_suggester_keeps_nobody_waiting_and_is_tried_again(stage: Stage, tmp_path: Path) -> None:
-    await stage.dispatcher(pause_seconds=2.0)
+    await stage.dispatcher(pause_seconds=6.0)
     marker = tmp_path / "healed"
     study = await stage.study("hasty", trouble="hang", marker=str(marker))
     for _ in range(3):
@@ -70,6 +70,7 @@ async def test_a_resting_suggester_keeps_nobody_waiting_and_is_tried_again(stage
     assert len(await stage.events(study, "study.suggester_failed")) == 1
     marker.touch()
     while trial.suggested_by.fallback:
+        await asyncio.sleep(0.2)
         trial = await stage.one(study)
         await stage.tell(study, trial, 1.0)
     assert trial.suggested_by.suggester == "hasty"

@@ -6,6 +6,7 @@ import asyncio
 import os
 import signal
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from pathlib import Path
 
 import psutil
@@ -24,15 +25,20 @@ from workers.pools.pool import (
     SuggesterOutOfMemory,
     SuggesterRaised,
 )
-from workers.pools.ray_pool import RayPool
+from workers.pools.ray_pool import RETRY_SECONDS, RayPool
 
 pytestmark = [pytest.mark.ray, pytest.mark.asyncio(loop_scope="module")]
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def pool() -> AsyncIterator[RayPool]:
-    """Two places."""
+    """Two places. Ray gives up on its own start after 30 s, which a machine under load exceeds; the pool then tries again."""
     found = RayPool(places=2, memory_bytes=500 * 2**20, source=SOURCE)
+    for _ in range(3):
+        with suppress(RunnerLost):
+            await found.run(job("first"))
+            break
+        await asyncio.sleep(RETRY_SECONDS)
     yield found
     await found.close()
 
@@ -61,7 +67,7 @@ async def test_a_study_stays_with_its_actor_and_the_loop_stays_free(pool: RayPoo
     heart = asyncio.create_task(beat())
     first = {f"s{n}": pid_of(await answered(pool, job(f"s{n}"))) for n in range(4)}
     heart.cancel()
-    assert beats > 50  # Ray took seconds to start meanwhile
+    assert beats > 50  # an actor took a second to start meanwhile
     assert os.getpid() not in first.values()
     for study, pid in first.items():
         assert pid_of(await answered(pool, job(study, known_seq=1, seq=2))) == pid
