@@ -31,6 +31,7 @@ from .settings import Settings
 
 log = structlog.get_logger("server")
 GRACE_SECONDS = 5
+WARM_AFTER_SECONDS = 20
 
 
 def build_services(settings: Settings) -> Services:
@@ -84,11 +85,17 @@ async def running(settings: Settings) -> AsyncIterator[Running]:
         stack.push_async_callback(_cancel, sweeper)
         target = await _start_grpc(stack, services, settings)
         port = await _start_rest(stack, services, settings, dispatcher.is_alive if dispatcher else None)
-        # The quasi-random net needs SciPy's statistics, whose import takes a second or two: not inside somebody's ask.
-        warming = asyncio.create_task(asyncio.to_thread(importlib.import_module, "scipy.stats"))
+        warming = asyncio.create_task(_warm())
         stack.callback(warming.cancel)
         host = f"[{settings.host}]" if ":" in settings.host else settings.host
         yield Running(f"http://{host}:{port}", target, services)
+
+
+async def _warm() -> None:
+    # The quasi-random net needs SciPy's statistics, whose import takes a second or two: not inside somebody's ask, and not beside
+    # the first asks of all, which it would hold up.
+    await asyncio.sleep(WARM_AFTER_SECONDS)
+    await asyncio.to_thread(importlib.import_module, "scipy.stats")
 
 
 def _prepare_database(settings: Settings) -> None:

@@ -92,14 +92,18 @@ OPERATOR = Caller("default", Role.ADMIN)  # whoever holds the database's URL may
 
 
 async def _with_keys(database: str, use: Any) -> Any:
-    from .app import build_services
+    from services.keys import Keys
+    from services.store.engine import Database
+    from services.transactions import Transactions
+    from services.wakeups import LocalWakeups
+
     from .settings import Settings
 
-    services = build_services(Settings(database=database, redis=None))
+    transactions = Transactions(Database(Settings(database=database).database_url), LocalWakeups())
     try:
-        return await use(services.keys)
+        return await use(Keys(transactions))
     finally:
-        await services.close()
+        await transactions.close()
 
 
 def _run(database: str, use: Any) -> Any:

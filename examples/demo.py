@@ -33,15 +33,16 @@ def wait_until_ready(server: subprocess.Popen[bytes], url: str) -> None:
         SystemExit: it ended, or is not ready in time.
     """
     deadline = time.monotonic() + START_SECONDS
-    while time.monotonic() < deadline:
-        if server.poll() is not None:
-            raise SystemExit(f"the service ended with exit code {server.returncode}")
-        try:
-            if httpx.get(url + "/readyz", timeout=5).status_code == 200:
-                return
-        except httpx.TransportError:
-            pass
-        time.sleep(0.1)
+    with httpx.Client(timeout=5) as client:
+        while time.monotonic() < deadline:
+            if server.poll() is not None:
+                raise SystemExit(f"the service ended with exit code {server.returncode}")
+            try:
+                if client.get(url + "/readyz").status_code == 200:
+                    return
+            except httpx.TransportError:
+                pass
+            time.sleep(0.1)
     raise SystemExit(f"the service is not ready after {START_SECONDS} s")
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 from .answers import SuggesterEntry, SuggesterList
 from .domain.errors import Invalid, NotFound
@@ -10,6 +11,7 @@ from .domain.history import History
 from .domain.llm import LlmChoice
 from .domain.study import StudySpec
 from .domain.suggester import Problem, Spec, Suggester, Suggestion
+from .domain.trial import Outcome
 from .profiles import LlmProfile, default_profile
 from .store import trials as trial_store
 from .store.unit_of_work import StudyWork
@@ -102,6 +104,14 @@ class Catalogue:
         if not self._profiles:
             return "the server has none (ASKTELL_LLM__<NAME>__BASE_URL and __MODEL define one)"
         return f"there are {', '.join(sorted(self._profiles))}"
+
+    def check_outcome(self, spec: StudySpec, parameters: dict[str, Any], outcome: Outcome) -> None:
+        """Hold an outcome against what the study's suggester learns from.
+
+        Raises:
+            Invalid: naming what is missing.
+        """
+        self._specs[spec.suggester.name].check_outcome(spec, parameters, outcome)
 
     def is_used_up(self, work: StudyWork) -> bool:
         """Whether the study's inline suggester has no further point; only looked at where that can be."""

@@ -16,7 +16,8 @@ from .answers import StudyPage
 from .caller import Caller, Role
 from .catalogue import Catalogue
 from .domain.errors import Conflict, Invalid, NotFound, Stale
-from .domain.study import LARGEST_SEED, Study, StudySpec, StudyState, patched
+from .domain.patching import patched
+from .domain.study import LARGEST_SEED, Study, StudySpec, StudyState
 from .idempotency import Idempotency, Reply, record, recorded
 from .lifecycle import new_trial, reached_limit, settle
 from .pages import ListStudies

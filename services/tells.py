@@ -35,7 +35,7 @@ class Tells:
         Raises:
             NotFound: no such trial.
             Conflict: another outcome stands, or the trial was cancelled.
-            Invalid: a metric is missing, examples do not match.
+            Invalid: a metric, or what else the study's suggester learns from, is missing; examples do not match.
         """
         caller.must_be(Role.WORKER)
 
@@ -83,8 +83,7 @@ class Tells:
             found = problem(error)
             return TellResult.made(number=item.number, status=found.status, trial=None, error=found)
 
-    @staticmethod
-    def _tell(work: StudyWork, number: int, outcome: Outcome) -> TrialRecord:
+    def _tell(self, work: StudyWork, number: int, outcome: Outcome) -> TrialRecord:
         trial = work.trial(number)
         if trial.outcome_digest is not None:
             if trial.outcome_digest == outcome.digest():
@@ -94,6 +93,7 @@ class Tells:
             raise Conflict(f"trial {number} was cancelled")
         # A trial that failed because its leases ran out has no outcome yet: the late one counts.
         outcome.check(work.spec, trial.evaluation())
+        self._catalogue.check_outcome(work.spec, trial.parameters, outcome)
         check_fingerprint(work, trial, outcome)
         apply_outcome(work, trial, outcome)
         return trial

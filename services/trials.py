@@ -12,8 +12,9 @@ from .beliefs import number_in, spread
 from .caller import Caller, Role
 from .domain.errors import AsktellError, FieldError, Invalid, NotActive, NotFound
 from .domain.pareto import non_dominated
+from .domain.patching import merge
 from .domain.space import Point
-from .domain.study import StudySpec, merge
+from .domain.study import StudySpec
 from .domain.trial import Measurement, NewTrial, Outcome, Trial, TrialPatch
 from .idempotency import Idempotency, Reply, record, recorded
 from .lifecycle import USER, apply_outcome, new_trial, require_active, settle, trials_left

@@ -52,11 +52,11 @@ def redis_server() -> Iterator[Redis]:
 
 @pytest.fixture(params=["sqlite", "postgres"])
 def empty_database(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    """The address of an empty database, of each kind in turn."""
+    """The address of a database, of each kind in turn, that is made when it is migrated."""
     if request.param == "sqlite":
         return f"sqlite:///{tmp_path}/asktell.db"
     server: Postgres = request.getfixturevalue("postgres")
-    return server.create(next(_names))
+    return server.url(next(_names))
 
 
 @pytest.fixture
@@ -82,7 +82,8 @@ async def services(database: str) -> AsyncIterator[Services]:
 @pytest.fixture(scope="session")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """`asktell serve` on SQLite with local workers, as a process."""
-    folder = tmp_path_factory.mktemp("server")
-    found = Server(f"sqlite:///{folder}/asktell.db", "--processes", "1").start()
+    from tests.support.databases import fresh
+
+    found = Server(fresh(tmp_path_factory.mktemp("server")), "--processes", "1").start()
     yield found
     found.stop()

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+from pydantic_core import from_json
 from starlette.responses import Response
 
 from services.answers import AskAnswer, HeartbeatAnswer, Receipt, ReportAnswer, TellAnswer, TrialPage
+from services.domain.document import not_finite
+from services.domain.errors import Invalid
 from services.domain.trial import (
     AskRequest,
     HeartbeatRequest,
@@ -37,7 +42,7 @@ async def ask_trials(call: Call) -> Response:
 @routes.add("POST", "/studies/{study}/trials:tell", body=TellMany, answers={200: TellAnswer}, example=TELL_MANY)
 async def tell_trials(call: Call) -> Response:
     """Tell many outcomes; each is judged on its own."""
-    return reply(await call.services.tells.tell_many(call.caller, call.study, call.read(TellMany), call.idem))
+    return reply(await call.services.tells.tell_many(call.caller, call.study, tell_many(call.body), call.idem))
 
 
 @routes.add("POST", "/studies/{study}/trials", body=NewTrial, answers={201: Trial}, example=ENQUEUE)
@@ -107,3 +112,31 @@ async def cancel_trial(call: Call) -> Response:
 async def get_receipt(call: Call) -> Response:
     """Read what was believed when the point was proposed and, after the tell, how it turned out."""
     return answer(await call.services.trials.receipt(call.caller, call.study, call.number))
+
+
+def tell_many(body: bytes) -> TellMany:
+    """Outcomes as the use case takes them. NaN and infinity, which are no JSON, only spoil the outcome that they stand in.
+
+    Raises:
+        Invalid: the rest is wrong, by JSON pointer.
+    """
+    try:
+        return TellMany.read(body)
+    except Invalid:
+        outcomes, beside = _apart(body)
+        if not not_finite(outcomes):
+            raise
+    frame = TellMany.read_value({**beside, "outcomes": [{} for _ in outcomes]})
+    return TellMany.model_construct(outcomes=tuple(outcomes), brief=frame.brief)
+
+
+def _apart(body: bytes) -> tuple[list[Any], dict[str, Any]]:
+    """The outcomes of a batch, and what stands beside them; none where it is no batch."""
+    try:
+        value = from_json(body, allow_inf_nan=True)
+    except ValueError:
+        return [], {}
+    outcomes = value.pop("outcomes", None) if isinstance(value, dict) else None
+    if not isinstance(outcomes, list) or not all(isinstance(item, dict) for item in outcomes):
+        return [], {}
+    return outcomes, value

@@ -6,6 +6,7 @@ import json
 import math
 import re
 from collections.abc import Iterator
+from itertools import islice
 from typing import Annotated, Any, Self, TypeAlias
 
 import orjson
@@ -52,6 +53,8 @@ class Document(BaseModel):
             TypeError: it is not JSON.
         """
         body = orjson.dumps(value)
+        if b"null" in body and (errors := not_finite(value)):  # they are written so
+            raise Invalid(f"{errors[0].pointer}: {errors[0].message}", errors=errors)
         check_value(value)
         return cls._validated(body)
 
@@ -98,13 +101,18 @@ def check_json(body: bytes | str) -> None:
 def _unreadable(body: bytes | str, why: str) -> Invalid:
     """What is wrong with a body that is no JSON: NaN and infinity, which some programs write, by their places."""
     try:
-        found = list(_not_finite(from_json(body, allow_inf_nan=True), ""))[:50]
+        found = not_finite(from_json(body, allow_inf_nan=True))
     except ValueError:
         found = []
     if found:
         return Invalid(f"{found[0].pointer or 'body'}: {found[0].message}", errors=found)
     message = "nested too deeply" if "recursion" in why else why
     return Invalid(f"the body is not JSON: {message}", errors=[FieldError("", message)])
+
+
+def not_finite(value: Json) -> list[FieldError]:
+    """Where NaN and infinity stand, 50 places at most."""
+    return list(islice(_not_finite(value, ""), 50))
 
 
 def _not_finite(value: Json, pointer: str) -> Iterator[FieldError]:

@@ -7,7 +7,8 @@ The laws every suggester obeys (tests/suggesters/law.py holds each to them):
 
 1. Same problem, same history, same numbers: same suggestions. All randomness comes from `Problem.generator(number, purpose)`.
 2. `state()` only saves work. A suggester restored from any earlier state of the same study, or from none, and shown the whole history
-   proposes the same points, on any machine.
+   proposes the same points, on any machine. The history has the latest outcome of a trial alone: where one replaces another (the
+   trial failed with its lease and was told after all), what followed from the earlier one is read anew.
 3. Points are inside the space, in canonical form, keep the parameter constraints, and repeat no point of a finite
    space while the study is not noisy. Fewer suggestions than asked for mean: the space is exhausted; where it is infinite and the
    suggester does not say that it `exhausts`, they mean: no more for now, ask again later.
@@ -30,6 +31,7 @@ from .history import History
 from .sampling import generator
 from .space import Point, Space
 from .study import StudySpec
+from .trial import Outcome
 from .updates import Update
 
 NUMERIC = frozenset({"float", "int", "bool", "ordinal"})
@@ -185,6 +187,8 @@ class Spec:
         create: builds the suggester from problem, parsed options and saved state (None, or of an older version, means: start fresh).
         resources: for a pooled one.
         refuse: says what else speaks against a study: a list of (JSON pointer, message).
+        lacks: what a completed outcome of a point does not bring although the method learns from nothing else, likewise. Asked at
+            every tell, so it reads the options as they were given. Imported trials are not held to it.
     """
 
     name: str
@@ -197,6 +201,7 @@ class Spec:
     create: Callable[[Problem, Any, Blob | None], Suggester]
     resources: Resources = field(default_factory=Resources)
     refuse: Callable[[StudySpec, Any], Sequence[FieldError]] = lambda spec, options: ()
+    lacks: Callable[[StudySpec, Point, Outcome], Sequence[FieldError]] = lambda spec, point, outcome: ()
 
     def parse_options(self, options: Mapping[str, Any]) -> Document:
         """The options as a typed value.
@@ -236,6 +241,17 @@ class Spec:
             raise Invalid(
                 first.message if is_whole else f"{who}: {first.pointer}: {first.message}", errors=problems[:50]
             )
+
+    def check_outcome(self, spec: StudySpec, point: Point, outcome: Outcome) -> None:
+        """Refuse a completed outcome from which this suggester could never learn.
+
+        Raises:
+            Invalid: naming what is missing.
+        """
+        problems = self.lacks(spec, point, outcome) if outcome.state == "completed" else ()
+        if problems:
+            message = f"{problems[0].pointer}: {problems[0].message}"
+            raise Invalid(message, errors=problems[:50])
 
     def _unserved(self, spec: StudySpec) -> list[FieldError]:
         honours, who = self.honours, f"suggester {self.name!r}"

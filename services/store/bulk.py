@@ -1,14 +1,16 @@
-"""Many rows in one statement, each a tuple of values in the order of named columns. On Postgres all rows travel as one JSON
-parameter, which the database unpacks: binding 35 columns a row one by one cost more than all the rest of a transaction. SQLite has
-no wire; there the driver's own loop is the fastest, over values that are turned here, column by column, into what it stores and
-back (SQLAlchemy's way of doing that costs more than the database)."""
+"""Many rows in one statement, each a tuple of values in the order of named columns. On Postgres rows travel as one JSON parameter,
+which the database unpacks: binding 35 columns a row one by one cost more than all the rest of a transaction. What all rows of a
+statement share, most columns of a batch, travels once beside it. SQLite has no wire; there the driver's own loop is the fastest,
+over values that are turned here, column by column, into what it stores and back (SQLAlchemy's way of doing that costs more than
+the database)."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime
 from functools import cache, lru_cache
-from itertools import chain
+from itertools import chain, repeat
+from operator import is_
 from typing import Any
 
 import orjson
@@ -20,6 +22,8 @@ from .tables import UtcTime
 Form = Callable[[Any], Any]
 MOST_VALUES = 5000
 """In one statement on SQLite, which takes 32 766 of them."""
+MOST_ROWS = 1000
+"""In one statement on Postgres: inside a pipeline it stores the first ones while we write the next, and unpacks them in memory."""
 
 
 def insert_rows(connection: Connection, table: Table, names: tuple[str, ...], rows: Sequence[tuple[Any, ...]]) -> None:
@@ -36,7 +40,8 @@ def insert_rows(connection: Connection, table: Table, names: tuple[str, ...], ro
             statement = f'INSERT INTO "{table.name}" ({columns}) VALUES {", ".join([place] * len(part))}'
             connection.exec_driver_sql(statement, tuple(chain.from_iterable(part)))
         return
-    connection.execute(_insert(table, names), {"rows": _json_rows(names, rows)})
+    for given in _parts(names, rows):
+        connection.execute(_insert(table, names), given)
 
 
 def update_rows(
@@ -58,7 +63,8 @@ def update_rows(
         statement = f'UPDATE "{table.name}" SET {new} WHERE {same}'
         connection.exec_driver_sql(statement, list(zip(*values.values(), strict=True)))
         return
-    connection.execute(_update(table, changed, tuple(keys)), {"rows": _json_rows(names, rows)})
+    for given in _parts(names, rows):
+        connection.execute(_update(table, changed, tuple(keys)), given)
 
 
 def read_columns(connection: Connection, query: Select[Any], columns: tuple[Column[Any], ...]) -> list[Sequence[Any]]:
@@ -83,20 +89,31 @@ def raw_columns(
 @cache
 def _insert(table: Table, names: tuple[str, ...]) -> Any:
     columns = ", ".join(f'"{name}"' for name in names)
-    source = f'json_populate_recordset(NULL::"{table.name}", CAST(:rows AS json))'
-    return text(f'INSERT INTO "{table.name}" ({columns}) SELECT {columns} FROM {source}')
+    return text(f'INSERT INTO "{table.name}" ({columns}) SELECT {columns} FROM {_given(table)}')
 
 
 @cache
 def _update(table: Table, changed: tuple[str, ...], keys: tuple[str, ...]) -> Any:
     new = ", ".join(f'"{name}" = given."{name}"' for name in changed)
-    source = f'json_populate_recordset(NULL::"{table.name}", CAST(:rows AS json)) AS given'
     same = " AND ".join(f'"{table.name}"."{key}" = given."{key}"' for key in keys)
-    return text(f'UPDATE "{table.name}" SET {new} FROM {source} WHERE {same}')
+    return text(f'UPDATE "{table.name}" SET {new} FROM {_given(table)} AS given WHERE {same}')
 
 
-def _json_rows(names: tuple[str, ...], rows: Iterable[tuple[Any, ...]]) -> str:
-    return orjson.dumps([dict(zip(names, row, strict=True)) for row in rows]).decode()
+def _given(table: Table) -> str:
+    shared = f'json_populate_record(NULL::"{table.name}", CAST(:shared AS json))'
+    return f"json_populate_recordset({shared}, CAST(:rows AS json))"
+
+
+def _parts(names: tuple[str, ...], rows: Sequence[tuple[Any, ...]]) -> Iterator[dict[str, str]]:
+    """The parameters of one statement after the other: what its rows share, and the rest of each."""
+    for start in range(0, len(rows), MOST_ROWS):
+        part = rows[start : start + MOST_ROWS]
+        columns = dict(zip(names, zip(*part, strict=True), strict=True))
+        # The same objects, not equal ones: 1 and True are equal and not the same JSON.
+        shared = {name: column[0] for name, column in columns.items() if all(map(is_, column, repeat(column[0])))}
+        own = [name for name in names if name not in shared]
+        rest = [dict(zip(own, row, strict=True)) for row in zip(*(columns[n] for n in own), strict=True)]
+        yield {"shared": _json(shared), "rows": _json(rest or [{}] * len(part))}
 
 
 def _stored(table: Table, names: tuple[str, ...], rows: Sequence[tuple[Any, ...]]) -> dict[str, Sequence[Any]]:
@@ -120,12 +137,12 @@ def _write_forms(table: Table) -> list[tuple[str, Form]]:
 
 @cache
 def _read_forms(columns: tuple[Column[Any], ...], is_sqlite: bool) -> list[tuple[int, Form]]:
-    """How values come back as they were. Postgres' driver knows JSON and times, in the zone of the session."""
+    """How values come back as they were. Postgres' driver knows times, in the zone of the session."""
     found: list[tuple[int, Form]] = []
     for place, column in enumerate(columns):
         if isinstance(column.type, UtcTime):
             found.append((place, _time_read if is_sqlite else _in_utc))
-        elif is_sqlite and isinstance(column.type, JSON):
+        elif isinstance(column.type, JSON):
             found.append((place, orjson.loads))
         elif is_sqlite and isinstance(column.type, Boolean):
             found.append((place, bool))

@@ -63,13 +63,17 @@ class Database:
             event.listen(engine, "connect", _sqlite_connect)
             event.listen(engine, "begin", _sqlite_begin_write if write else _sqlite_begin_read)
             return engine
-        return create_engine(
+        engine = create_engine(
             self.url,
             pool_pre_ping=False,
             pool_recycle=1800,
             connect_args={"connect_timeout": 5, "prepare_threshold": 2, "application_name": "asktell"},
             **options,
         )
+        # JSON comes as text from both databases: what is only passed on is never read, and the driver reads value by value in Python.
+        engine.dialect.supports_native_json_deserialization = False
+        event.listen(engine, "connect", _postgres_connect)
+        return engine
 
     def close(self) -> None:
         """Give every connection back."""
@@ -90,6 +94,12 @@ def pipelined(connection: Connection) -> Iterator[None]:
 
 def _dump(value: Any) -> str:
     return orjson.dumps(value).decode()
+
+
+def _postgres_connect(connection: Any, _record: Any) -> None:
+    from psycopg.types.string import TextLoader
+
+    connection.adapters.register_loader("json", TextLoader)
 
 
 def _sqlite_connect(connection: Any, _record: Any) -> None:

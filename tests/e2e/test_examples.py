@@ -56,15 +56,10 @@ def test_the_protocol_by_hand(server: Server) -> None:
     assert run(server, "bash", str(EXAMPLES / "curl.sh"), "by-hand").count("completed") >= 6
 
 
-def test_a_pipeline_is_tuned(server: Server) -> None:
-    pytest.importorskip("sklearn")
-    assert "best accuracy 9" in example(server, "tune_sklearn.py", "--url", server.url, "--trials", "12")
-
-
 @pytest.mark.slow
-def test_the_demo_starts_and_stops_a_service_of_its_own(server: Server) -> None:
+def test_the_demo_starts_a_service_of_its_own_tunes_a_pipeline_and_stops_it(server: Server) -> None:
     pytest.importorskip("sklearn")
-    assert "8 trials; best accuracy" in example(server, "demo.py", "8")
+    assert "12 trials; best accuracy 9" in example(server, "demo.py", "12")
 
 
 def test_every_example_says_what_it_shows() -> None:

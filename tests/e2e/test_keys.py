@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import subprocess
 import sys
@@ -11,8 +12,14 @@ from pathlib import Path
 import httpx
 import pytest
 
+from api.commands import OPERATOR
+from services.keys import Keys
+from services.store.engine import Database
+from services.transactions import Transactions
+from services.wakeups import LocalWakeups
 from tests.support.builders import study_document
-from tests.support.servers import Server, free_port
+from tests.support.databases import fresh
+from tests.support.servers import Server, free_port, wait_for
 
 
 def asktell(*arguments: str) -> subprocess.CompletedProcess[str]:
@@ -21,19 +28,25 @@ def asktell(*arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
 
 
-def make_key(database: str, project: str, role: str) -> str:
-    """A new key's secret."""
-    done = asktell("key", "create", "--database", database, "--project", project, "--role", role)
-    assert done.returncode == 0, done.stderr
-    return done.stdout.strip()
+ROLES = [("vision", role) for role in ("reader", "worker", "writer", "admin")] + [("speech", "admin")]
+
+
+async def make_keys(database: str) -> list[str]:
+    """A key of each project and role; their secrets. The command line, which takes a second for each, makes those of the tests."""
+    transactions = Transactions(Database(database), LocalWakeups())
+    try:
+        made = [await Keys(transactions).create(OPERATOR, project, role, "", None) for project, role in ROLES]
+        return [str(key.secret) for key in made if key is not None]
+    finally:
+        await transactions.close()
 
 
 @pytest.fixture(scope="module")
 def guarded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Server, str, dict[str, str]]]:
     """A server with keys: of two projects, of each role."""
-    database = f"sqlite:///{tmp_path_factory.mktemp('keys')}/asktell.db"
-    keys = {role: make_key(database, "vision", role) for role in ("reader", "worker", "writer", "admin")}
-    keys["other"] = make_key(database, "speech", "admin")
+    database = fresh(tmp_path_factory.mktemp("keys"))
+    names = ("reader", "worker", "writer", "admin", "other")
+    keys = dict(zip(names, asyncio.run(make_keys(database)), strict=True))
     server = Server(database, "--workers", "none").start()
     yield server, database, keys
     server.stop()
@@ -42,7 +55,7 @@ def guarded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Server, 
 def client(server: Server, secret: str | None) -> httpx.Client:
     """HTTP with a key."""
     headers = {} if secret is None else {"Authorization": f"Bearer {secret}"}
-    return httpx.Client(base_url=server.url + "/v1", headers=headers, timeout=30)
+    return httpx.Client(base_url=server.url + "/v1", headers=headers, timeout=30, verify=False)  # without TLS: 30 ms
 
 
 def test_without_a_key_nothing_answers_but_health(guarded: tuple[Server, str, dict[str, str]]) -> None:
@@ -83,14 +96,14 @@ def test_what_another_project_owns_does_not_exist(guarded: tuple[Server, str, di
 
 def test_a_revoked_key_is_refused_and_none_shows_its_secret(guarded: tuple[Server, str, dict[str, str]]) -> None:
     server, database, _ = guarded
-    secret = make_key(database, "vision", "reader")
+    made = asktell("key", "create", "--database", database, "--project", "vision", "--role", "reader")
+    assert made.returncode == 0, made.stderr
+    secret = made.stdout.strip()
     assert client(server, secret).get("/studies").status_code == 200
     listed = asktell("key", "list", "--database", database, "-o", "json")
     assert secret not in listed.stdout
     newest = json.loads(listed.stdout)[-1]["id"]
     assert asktell("key", "revoke", newest, "--database", database).returncode == 0
-    from tests.support.servers import wait_for
-
     wait_for(lambda: client(server, secret).get("/studies").status_code == 401, 15, "the refusal")
     stored = Path(database.removeprefix("sqlite:///")).read_bytes()
     assert secret.encode() not in stored

@@ -13,6 +13,7 @@ import httpx
 import pytest
 
 from tests.support import openai_scripts as scripts
+from tests.support.databases import fresh
 from tests.support.openai_scripts import Answer, Call, Given
 from tests.support.openai_server import OpenAiServer
 from tests.support.servers import Server, wait_for
@@ -51,8 +52,7 @@ def api(tmp_path_factory: pytest.TempPathFactory, models: dict[str, OpenAiServer
     environment: dict[str, Any] = {"HOUSE_KEY": KEY}
     for name, model in models.items():
         environment |= model.profile(name, **fields)
-    folder = tmp_path_factory.mktemp("service")
-    server = Server(f"sqlite:///{folder}/asktell.db", "--processes", "1", **environment)
+    server = Server(fresh(tmp_path_factory.mktemp("service")), "--processes", "1", **environment)
     server.start()
     try:
         with httpx.Client(base_url=server.url + "/v1", timeout=60) as client:
@@ -119,7 +119,7 @@ def test_while_the_model_hangs_asks_are_answered_in_time_and_others_go_on(
     for wait_seconds in (0.0, 0.5, 1.5):
         response, seconds = ask(api, "prompts", wait_seconds)
         assert (response.status_code, response.json()["trials"]) == (202, [])
-        assert seconds < wait_seconds + 5  # a call hangs for thirty
+        assert seconds < wait_seconds + 20  # a call hangs for thirty
         operations.append(response.json()["operation"]["id"])
         trial = one(api, "numbers")
         assert not trial["suggested_by"].get("fallback")

@@ -9,6 +9,7 @@ import httpx
 import pytest
 
 from tests.support import openai_scripts as scripts
+from tests.support.databases import fresh
 from tests.support.openai_scripts import Call
 from tests.support.openai_server import OpenAiServer
 from tests.support.servers import Server
@@ -40,7 +41,7 @@ def trials(api: httpx.Client, study: str, count: int) -> list[dict[str, Any]]:
 def test_a_written_pool_with_an_endpoints_vectors_is_paid_for_once(tmp_path: Path) -> None:
     with OpenAiServer(written) as model:
         environment: dict[str, Any] = model.profile("house") | model.profile("mini")
-        server = Server(f"sqlite:///{tmp_path}/asktell.db", "--processes", "1", **environment)
+        server = Server(fresh(tmp_path), "--processes", "1", **environment)
         options: dict[str, Any] = {"exemplars": EXEMPLARS, "subsets": 10, "samples": 4, "n_init": 6}
         llm = {"profile": "house", "encoder": "mini", "share_examples": True}
         seen: dict[str, list[str]] = {}

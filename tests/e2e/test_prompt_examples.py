@@ -14,6 +14,7 @@ from types import ModuleType
 
 import pytest
 
+from tests.support.databases import fresh
 from tests.support.openai_scripts import Answer, Call
 from tests.support.openai_server import OpenAiServer
 from tests.support.servers import Server
@@ -71,7 +72,7 @@ def model(shared_model: ScriptedModel) -> ScriptedModel:
 @pytest.fixture(scope="module")
 def service(shared_model: ScriptedModel, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     folder = tmp_path_factory.mktemp("service")
-    found = Server(f"sqlite:///{folder}/asktell.db", "--processes", "1", **shared_model.profile()).start()
+    found = Server(fresh(folder), "--processes", "1", **shared_model.profile()).start()
     yield found
     found.stop()
 

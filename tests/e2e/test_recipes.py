@@ -69,15 +69,18 @@ def test_singular_values_of_an_adapter_are_searched(client: asktell.Client) -> N
 def test_sixteen_workers_train_a_network_from_fitness_alone(client: asktell.Client) -> None:
     pytest.importorskip("sklearn")
     found = quick(client, "network_by_seeds")
-    assert found["start"] < 0.2 and found["trained"] > 0.65, "one digit in ten is right by chance"
-    assert found["version"] >= 24
+    assert found["start"] < 0.2 and found["trained"] > 0.5, "one digit in ten is right by chance"
+    assert found["version"] >= 12
     assert sum(name.endswith(" evaluated") for name in found) == 16, "the killed worker is not among them"
     assert found["slow evaluated"] > 0
     assert found["late evaluated"] > 0 and found["late refused"] == 0, (
         "its theta is that of the others, to the last bit"
     )
     assert found["drifting refused"] > 0 and found["drifting evaluated"] > 0, "it is found out, and goes on"
-    assert sum(found[name] for name in found if name.endswith(" refused")) == found["drifting refused"]
+    others = sum(found[name] for name in found if name.endswith(" refused")) - found["drifting refused"]
+    assert others <= 4, (
+        "who says a version's fingerprint first is believed until two say otherwise: one batch of the first of them"
+    )
 
 
 @pytest.mark.slow

@@ -24,7 +24,7 @@ from services.store.engine import database_url
 from tests.support.servers import Postgres, Redis, Server, free_port, wait_for
 
 CLIENTS = 8
-SECONDS = float(os.environ.get("ASKTELL_FAULT_SECONDS", "25"))
+SECONDS = float(os.environ.get("ASKTELL_FAULT_SECONDS", "18"))
 MAX_TRIALS = 1500
 ENOUGH = 20
 """Answered tells without which a run shows nothing."""
@@ -81,7 +81,7 @@ def call(
     key, tries = uuid.uuid4().hex, 0
     while True:
         try:
-            with httpx.Client(timeout=8) as client:
+            with httpx.Client(timeout=8, verify=False) as client:  # without TLS, whose certificates take 30 ms to read
                 answer = client.post(urls[tries % len(urls)] + path, json=body, headers={"Idempotency-Key": key})
             if answer.status_code < 500:
                 return answer
@@ -125,7 +125,7 @@ def client(urls: list[str], study: str, seed: int, record: Record, stop: threadi
 def drive(
     urls: list[str], suggester: str, faults: list[tuple[str, Callable[[], None]]], seconds: float
 ) -> tuple[Record, str]:
-    """Clients at work while faults come in turn at random moments, for so long and until enough was told.
+    """Clients at work while faults come in turn at random moments, for so long, until each has come and until enough was told.
 
     A fault waits until something was told since the one before: a machine so slow that every start is killed before its first answer
     would show nothing.
@@ -150,7 +150,7 @@ def drive(
     start = time.monotonic()
     turn = 0
     while (spent := time.monotonic() - start) < seconds or (
-        len(record.told) <= ENOUGH and spent < seconds + 3 * PATIENCE
+        (len(record.told) <= ENOUGH or turn < len(faults)) and spent < seconds + 3 * PATIENCE
     ):
         before = len(record.told)
         time.sleep(rng.uniform(1.0, 5.0))
@@ -261,3 +261,4 @@ def test_on_postgres_while_every_part_is_killed_in_turn(
     urls = [server.url for server in servers]
     record, study = drive(urls, "gp", faults, SECONDS * 1.5)
     check(record, study, urls, database)
+    assert all(record.counts[f"kills of {name}"] for name, _ in faults)

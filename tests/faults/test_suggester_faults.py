@@ -181,7 +181,7 @@ async def test_a_study_that_is_given_another_suggester_in_mid_computation_gets_t
 async def test_a_database_that_goes_away_for_a_while_costs_nothing_but_time(tmp_path: Path) -> None:
     server = await asyncio.to_thread(lambda: Postgres().start())
     try:
-        async with staged(await asyncio.to_thread(server.create, "away")) as stage:
+        async with staged(server.url("away")) as stage:
             dispatcher = await stage.dispatcher()
             study, marker = await stage.study(trouble="wait", at=2, marker=str(tmp_path / "pid")), tmp_path / "pid"
             first = await stage.one(study)

@@ -191,9 +191,3 @@ def test_a_proposal_that_does_not_fit_is_refused_by_name(proposal: dict[str, Any
     with pytest.raises(Invalid) as error:
         get("annealing").check(problem(PLANE, options={"proposal": proposal}).spec)
     assert error.value.errors[0].pointer == f"/suggester/options/proposal{pointer}"
-
-
-@pytest.mark.parametrize("restart", ["saved", "lost"])
-def test_the_late_outcome_of_a_lost_lease_counts_as_if_it_had_not_been_lost(restart: str) -> None:
-    of = law.problem(get("annealing"), "plane")
-    assert law.with_lost_leases(of, restart, 24) == law.with_lost_leases(of, "never", 24)

@@ -27,6 +27,8 @@ DONE, FAILED, INFEASIBLE, PRUNED = (
 ENTRIES: dict[str, tuple[str, dict[str, Any]]] = {
     "lq": ("cmaes", {}),
     "cmaes": ("cmaes", {"surrogate": "none"}),
+    "snes": ("snes", {}),
+    "one-plus-one": ("one-plus-one", {}),
     "cem": ("cem", {"population": 12}),
     "mppi": ("cem", {"population": 12, "mode": "mppi", "fit_sigma": True}),
     "cbo": ("cbo", {"popsize": 10}),
@@ -43,7 +45,7 @@ ENTRIES: dict[str, tuple[str, dict[str, Any]]] = {
 }
 POPULATIONS = {
     name: {option: 10_000}
-    for names, option in ((("cmaes", "cbo", "de", "pso", "symbol"), "popsize"), (("cem", "mppi"), "population"))
+    for names, option in ((("cmaes", "snes", "cbo", "de", "pso", "symbol"), "popsize"), (("cem", "mppi"), "population"))
     for name in names
 } | {"ga": {"popsize": 2000}, "nsga2": {"popsize": 1000}}
 every = pytest.mark.parametrize("entry", ENTRIES)
@@ -190,7 +192,8 @@ def test_a_population_larger_than_max_trials_leaves_room_to_learn(entry: str) ->
 LENGTHS = [
     ("cem", "sigma0"), ("cem", "min_sigma"), ("mppi", "temperature"), ("cbo", "noise"), ("cbo", "dt"), ("de", "scale"),
     ("annealing", "initial_temperature"), ("nelder-mead", "initial_simplex"), ("nelder-mead", "min_simplex"),
-    ("cobyla", "initial_radius"), ("cobyla", "final_radius"), ("cmaes", "sigma0"),
+    ("cobyla", "initial_radius"), ("cobyla", "final_radius"), ("cmaes", "sigma0"), ("snes", "sigma0"),
+    ("one-plus-one", "sigma0"),
 ]  # fmt: skip
 
 

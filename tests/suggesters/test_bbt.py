@@ -323,13 +323,13 @@ def test_a_step_that_fails_is_tried_again_and_at_last_counts_as_the_worst() -> N
 # -- restarts
 
 
-def trace(options: dict[str, Any], restart: str, steps: int = 150) -> list[bytes]:
+def trace(options: dict[str, Any], restart: str) -> list[bytes]:
     """Points of a study told out of order with every kind of outcome, killed between any two calls."""
     of = problem(3, 4, popsize=5, **options)
     one, suggester, found, running = law.Study(of), law.make(get("bbt"), of), [], list[int]()
     history: History | None = None
     saved: bytes | None = None
-    for n in range(steps):
+    for n in range(100):
         if restart == "saved":
             saved = law.save(suggester) or saved  # as the database: nothing new leaves what was there
             suggester, history = law.make(get("bbt"), of, saved), None

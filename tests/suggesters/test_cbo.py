@@ -19,6 +19,7 @@ from workers.models.positions import reflected
 from workers.suggesters.registry import get
 
 Array = Any
+DONE = TrialState.COMPLETED
 SPAN = 6.0  # the unit cube as [-3, 3]
 
 
@@ -196,6 +197,21 @@ def test_scattering_revives_a_swarm_that_stands_still() -> None:
             one.tell(one.start(suggestion), sphere(suggestion.parameters["x"]))
     assert spreads[1] < 1e-9  # all at the consensus
     assert max(spreads[2:]) > 1e-2
+
+
+def test_a_pruned_particle_weighs_less_than_the_median_but_for_its_own_value() -> None:
+    of = problem(popsize=6)
+    one, suggester = law.Study(of), law.make(get("cbo"), of)
+    told = [(1.0, DONE), (2.0, DONE), (-9.0, TrialState.PRUNED), (3.0, DONE), (2.5, TrialState.PRUNED), (4.0, DONE)]
+    for found, (value, state) in zip(suggester.suggest(one.history(), 6), told, strict=True):
+        one.tell(one.start(found), value, state)
+    history = one.history()
+    suggester.suggest(history, 1)
+    heard = suggester._heard(history)[1]  # type: ignore[attr-defined]
+    order = np.argsort(heard, kind="stable").tolist()
+    values = {number: told[number - 1][0] for number in range(1, 7)}
+    by_row = [values[n] for n in suggester.now]  # type: ignore[attr-defined]
+    assert [by_row[i] for i in order] == [1.0, 2.0, 3.0, -9.0, 2.5, 4.0]
 
 
 def test_the_largest_values_and_the_narrowest_listening() -> None:

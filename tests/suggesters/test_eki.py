@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from services.domain.errors import Invalid
-from services.domain.trial import TrialState
+from services.domain.trial import Outcome, TrialState
 from tests.suggesters import law
 from tests.support.builders import study
 from tests.support.objectives import minimise
@@ -403,3 +403,26 @@ def test_restarts_change_nothing(options: Any, restart: str) -> None:
         return found
 
     assert path(restart) == path("never")
+
+
+@pytest.mark.parametrize(
+    ("options", "told", "places"),
+    [
+        ({"residual": ["a", "b"]}, {"metrics": {"loss": 1.0, "a": 1.0}}, ["/metrics/b"]),
+        ({"residual": "told"}, {"metrics": {"loss": 1.0}}, ["/residual"]),
+        ({"residual": "told", "targets": [1.0, 2.0]}, {"metrics": {"loss": 1.0}, "residual": [1.0]}, ["/residual"]),
+        ({"residual": "told"}, {"metrics": {"loss": 1.0}, "residual": [1.0]}, []),
+        ({"residual": "told"}, {"state": "infeasible"}, []),
+        ({}, {"metrics": {"loss": 1.0}}, []),
+    ],
+)
+def test_an_outcome_without_its_residual_is_refused_by_name(
+    options: dict[str, Any], told: dict[str, Any], places: list[str]
+) -> None:
+    spec = problem(ABC, options).spec
+    if not places:
+        get("eki").check_outcome(spec, {}, Outcome.read_value(told))
+        return
+    with pytest.raises(Invalid) as refused:
+        get("eki").check_outcome(spec, {}, Outcome.read_value(told))
+    assert [error.pointer for error in refused.value.errors] == places

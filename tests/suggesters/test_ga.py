@@ -181,9 +181,3 @@ def test_it_comes_to_a_constrained_minimum() -> None:
 
     found = [best(run(problem(PLANE, s, constraints=[{"metric": "c", "max": 0}]), score, 400)) for s in range(3)]
     assert max(found) < 2 * math.sqrt(0.5) + 0.02
-
-
-@pytest.mark.parametrize("restart", ["saved", "lost"])
-def test_the_late_outcome_of_a_lost_lease_counts_as_if_it_had_not_been_lost(restart: str) -> None:
-    of = law.problem(get("ga"), "plane")
-    assert law.with_lost_leases(of, restart, 24) == law.with_lost_leases(of, "never", 24)

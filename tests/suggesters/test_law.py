@@ -17,6 +17,8 @@ CASES = [(spec, space) for spec in specs().values() for space in law.SPACES if l
 IDS = [f"{spec.name}-{space}" for spec, space in CASES]
 each = pytest.mark.parametrize(("spec", "space"), CASES, ids=IDS)
 FINITE = [(spec, space) for spec, space in CASES if space in ("finite", "words", "point")]
+ONE_EACH = {spec.name: (spec, space) for spec, space in reversed(CASES)}
+SLOW = ("config", "eshotgun", "goucb", "gp", "instinct", "nevergrad", "turbo")
 finite = pytest.mark.parametrize(("spec", "space"), FINITE, ids=[f"{spec.name}-{space}" for spec, space in FINITE])
 STATES = [TrialState.COMPLETED] * 5 + [
     TrialState.INFEASIBLE,
@@ -61,6 +63,14 @@ def test_the_seed_alone_decides_the_points_whatever_restarts_between_any_two_cal
     if space in ("plane", "mixed") and spec.name != "grid":
         other = run(spec, space, 10, seed=4)
         assert other != undisturbed[: len(other)]
+
+
+@pytest.mark.parametrize(("spec", "space"), ONE_EACH.values(), ids=ONE_EACH)
+def test_the_late_outcome_of_a_lost_lease_counts_as_if_it_had_not_been_lost(spec: Spec, space: str) -> None:
+    of, rounds = law.problem(spec, space), 7 if spec.name in SLOW else 24
+    live = law.with_lost_leases(of, "never", rounds)
+    for restart in ("saved", "lost"):
+        assert law.with_lost_leases(of, restart, rounds) == live
 
 
 @each

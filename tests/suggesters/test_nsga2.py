@@ -281,9 +281,3 @@ def test_failures_ties_and_extremes_block_nothing() -> None:
         value = (1.0, 1e300, -1e300)[n % 3] if n > 40 else 1.0
         one.tell(one.start(suggestion), value, TrialState.FAILED if n % 2 else TrialState.COMPLETED)
     assert len(suggester.members(one.history())) == 12
-
-
-@pytest.mark.parametrize("restart", ["saved", "lost"])
-def test_the_late_outcome_of_a_lost_lease_counts_as_if_it_had_not_been_lost(restart: str) -> None:
-    of = law.problem(get("nsga2"), "plane")
-    assert law.with_lost_leases(of, restart, 24) == law.with_lost_leases(of, "never", 24)

@@ -1,4 +1,4 @@
-"""What `zo` reaches: measured figures, schemes, recursive estimates, several objectives, constraints, told derivatives."""
+"""What `zo` reaches: measured figures, defaults, recursive estimates, several objectives, constraints."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ import pytest
 
 from services.domain.history import Observation
 from tests.suggesters.zo_study import Run, floats, problem, sphere, vector
-from workers.suggesters.zo.special import FrankWolfe
 
 NOISY = {"objectives": [{"metric": "loss", "noisy": True}]}
 
@@ -110,104 +109,6 @@ def test_what_is_left_open_is_chosen_by_the_study(
 def test_estimators_rules_and_schemes_go_down_the_sphere(options: dict[str, Any], below: float) -> None:
     run = Run(problem(vector(10, default=1.0), **options)).until(800, sphere)
     assert sphere(run.recommended)["loss"] < below  # from 10
-
-
-# -- Frank-Wolfe
-
-
-@pytest.mark.parametrize("options", [{"estimator": "coord"}, {"directions": 4}, {}])
-def test_iterates_never_leave_the_simplex(options: dict[str, Any]) -> None:
-    run = Run(problem(vector(6, low=-0.5, high=2.0), scheme="frank-wolfe", domain="simplex", evaluate=1, **options))
-    aim = np.array([0.7, 0.3, 0.0, 0.0, 0.0, 0.0])
-    for _ in range(200):
-        run.until(len(run.one.trials) + 2, lambda p: {"loss": float(np.square(np.array(p["w"]) - aim).sum())})
-        z = -0.5 + 2.5 * run.x
-        assert abs(z.sum() - 1) < 1e-12
-        assert z.min() > -1e-12
-    # The recommended points are iterates, so each of them may be used as it is.
-    special = [w(t) for t in run.one.trials.values() if t.origin["row"] == -2]
-    assert len(special) > 10
-    assert max(abs(z.sum() - 1) for z in special) < 1e-12
-    assert np.square(special[-1] - aim).sum() < 0.02
-
-
-def test_the_l1_ball_holds_and_the_sparse_optimum_is_found() -> None:
-    run = Run(
-        problem(vector(8, low=-3, high=3), scheme="frank-wolfe", domain="l1", domain_size=2.0, directions=4, evaluate=0)
-    )
-    aim = np.zeros(8)
-    aim[2] = -5.0
-    run.until(600, lambda p: {"loss": float(np.square(np.array(p["w"]) - aim).sum())})
-    z = -3 + 6 * run.x
-    assert np.abs(z).sum() <= 2 + 1e-12
-    assert z[2] < -1.9
-
-
-def test_the_gap_falls_at_least_as_fast_as_published() -> None:
-    n, steps = 100, 3000
-    gaps = np.zeros(steps)
-    for seed in range(3):
-        rng = np.random.default_rng(seed)
-        aim = rng.dirichlet(np.ones(n))
-        scheme = FrankWolfe(
-            np.eye(n)[0], lambda wanted, x: wanted, domain="simplex", size=1.0, low=0.0, width=1.0, directions=1,
-            is_coordinate=False,
-        )  # fmt: skip
-        for t in range(steps):
-            z = rng.normal(size=n)
-            scheme.move((z @ (scheme.x - aim)) * z, 0.0, t, 1.0, {})  # the central difference of a quadratic is exact
-            gaps[t] += 0.5 * np.square(scheme.x - aim).sum()
-    late = np.arange(300, steps)
-    slope = np.polyfit(np.log(late), np.log(gaps[late]), 1)[0]
-    assert slope < -1 / 3
-    assert slope < -0.8  # measured: -1.1 between 300 and 10 000 steps
-
-
-# -- careful, accelerated, non-convex
-
-
-def test_a_conservative_descent_never_accepts_a_worse_point() -> None:
-    run = Run(problem(vector(4, default=1.0), scheme="conservative", rule="sgd", lr=0.001, evaluate=0))
-    best = sphere({"w": [1.0] * 4})["loss"]
-    for _ in range(60):
-        run.until(len(run.one.trials) + 1, sphere)
-        here = sphere(run.recommended)["loss"]
-        assert here <= best + 1e-12
-        best = here
-    assert best < 2.0
-    labels = {t.origin["row"] for t in run.one.trials.values()}
-    assert labels == {0, 1, 2}  # pairs, and candidates: ahead, back, and where we are only while its value is unknown
-
-
-def test_a_conservative_step_must_be_better_than_the_noise() -> None:
-    run = Run(problem(vector(2, default=1.0), scheme="conservative", rule="sgd", lr=1e-4, evaluate=0))
-    before = run.x.copy()
-    while run.suggester._steps.generation < 6:
-        trial = run.ask()[0]
-        run.one.trials[trial.number] = replace(trial, std={"loss": 1.0})
-        run.answer(run.one.trials[trial.number], sphere)
-        run.steps  # noqa: B018 - reading it closes what is full
-    np.testing.assert_array_equal(run.x, before)
-
-
-def test_acceleration_starts_anew_with_half_the_radius() -> None:
-    run = Run(problem(vector(10, default=1.0), scheme="smooth-acceleration", directions=10, radius=0.05, evaluate=0))
-    run.until(2000, lambda p: {"loss": float(np.abs(np.array(p["w"])).sum())}, count=20)
-    scheme: Any = run.suggester._steps.scheme
-    assert scheme.restarts >= 3
-    assert run.suggester._steps.radius == max(0.05 * 0.5**scheme.restarts, 1e-6)
-    assert np.abs(np.array(run.recommended["w"])).sum() < 0.1  # from 10
-
-
-def test_online_learning_moves_by_short_increments_and_reports_an_average() -> None:
-    run = Run(problem(vector(5, default=1.0), scheme="online-to-nonconvex", lr=0.01, evaluate=0))
-    before = run.x.copy()
-    for _ in range(100):
-        run.until(len(run.one.trials) + 2, sphere)
-        assert np.linalg.norm(run.x - before) <= 0.01 + 1e-12
-        before = run.x.copy()
-    assert not np.array_equal(run.suggester._steps.scheme.recommend(), run.x)
-    assert sphere(run.recommended)["loss"] < sphere({"w": [1.0] * 5})["loss"]
 
 
 # -- recursive estimates and common random numbers
@@ -317,101 +218,3 @@ def test_an_idle_constraint_costs_nothing() -> None:
     assert prices is not None
     assert prices.multipliers[0] == 0.0
     assert sphere(run.recommended)["loss"] < 1e-3
-
-
-# -- what clients can tell beside values
-
-
-def test_a_told_derivative_along_the_carried_direction_is_enough() -> None:
-    tangent = [{"name": "u", "type": "vector", "length": 5, "min": -1, "max": 1}]
-    run = Run(
-        problem(vector(5, default=1.0) + tangent, 1, {"limits": {"max_trials": 400}}, estimator="forward-grad",
-                tangent="u", evaluate=0)
-    )  # fmt: skip
-
-    def outcome(p: dict[str, Any]) -> dict[str, float]:
-        assert np.linalg.norm(p["u"]) == pytest.approx(1.0)
-        return sphere(p) | {"jvp": float(2 * np.array(p["w"]) @ np.array(p["u"]))}
-
-    run.until(398, outcome)
-    assert sphere(run.recommended)["loss"] < 0.01
-    silent = Run(problem(vector(5) + tangent, estimator="forward-grad", tangent="u", evaluate=0)).until(20, sphere)
-    assert silent.steps == 0  # values alone are not what was asked for
-
-
-def test_packed_vectors_carry_point_and_direction_and_a_matrix_gives_its_shape_to_the_rule() -> None:
-    packed = {"type": "vector", "length": 6, "min": -1, "max": 1, "encoding": "float64"}
-    parameters = [packed | {"name": "w", "shape": [2, 3], "default": [0.5] * 6}, packed | {"name": "u"}]
-    run = Run(problem(parameters, 1, None, estimator="forward-grad", tangent="u", rule="asgo", lr=0.02))
-    read = run.one.problem.space.by_name
-
-    def outcome(p: dict[str, Any]) -> dict[str, float]:
-        x, u = (np.asarray(read[name].numbers(p[name])) for name in "wu")  # type: ignore[union-attr]
-        return {"loss": float(x @ x), "jvp": float(2 * x @ u)}
-
-    run.until(300, outcome)
-    assert outcome(run.recommended | {"u": [0.0] * 6})["loss"] < 0.1  # from 1.5
-
-
-def test_forward_gradients_are_unbiased_in_the_clients_unit() -> None:
-    tangent = [{"name": "u", "type": "vector", "length": 4, "min": -1, "max": 1}]
-    a = np.array([1.0, -2.0, 0.5, 3.0])
-    run = Run(
-        problem(vector(4, low=0, high=10) + tangent, 1, None, estimator="forward-grad", tangent="u", rule="sgd",
-                lr=1e-6, directions=2000, evaluate=0, rule_options={"clip": 1e9})
-    )  # fmt: skip
-    for trial in run.ask(2000):
-        run.answer(trial, lambda p: {"loss": 0.0, "jvp": float(a @ np.array(p["u"]))})
-    assert run.steps == 1
-    g = (0.5 - run.x) / 1e-6 / 10  # back from shares of the range
-    np.testing.assert_allclose(g, a, atol=5 * np.linalg.norm(a) * np.sqrt(4 / 2000))
-
-
-def test_a_fixed_point_is_found_from_residuals_alone() -> None:
-    rng = np.random.default_rng(0)
-    m = rng.normal(size=(6, 6))
-    m = np.eye(6) + 0.2 * (m @ m.T) / 6
-    aim = rng.uniform(-1, 1, 6)
-    run = Run(problem(vector(6), 1, None, estimator="residual", lr=0.5, evaluate=0))
-    for _ in range(60):
-        trial = run.ask()[0]
-        residual = m @ w(trial) + 0.1 * np.sin(w(trial)) - aim
-        run.one.trials[trial.number] = replace(trial, residual=tuple(float(v) for v in residual))
-        run.tell(trial.number, float(residual @ residual))
-    assert run.steps == 60
-    assert run.one.trials[60].metrics["loss"] < 1e-12
-    first, second = run.ask(2)
-    assert first.parameters == second.parameters  # nobody waits for a lost answer
-    run.one.trials[second.number] = replace(second, residual=(0.0,) * 5)
-    run.tell(second.number, 0.0)
-    assert run.steps == 60  # a residual of another length is none
-
-
-@pytest.mark.parametrize("scale", [30.0, 1e5])
-def test_a_residual_that_is_too_steep_for_lr_shortens_it(scale: float) -> None:
-    rng = np.random.default_rng(0)
-    m = rng.normal(size=(6, 6))
-    m, aim = scale * (np.eye(6) + 0.3 * m @ m.T / 6), rng.uniform(-1, 1, 6)
-    run = Run(problem(vector(6), 1, None, estimator="residual", evaluate=0))
-    residual = np.zeros(6)
-    for _ in range(120):
-        trial = run.ask()[0]
-        residual = m @ w(trial) - scale * aim
-        run.one.trials[trial.number] = replace(trial, residual=tuple(float(v) for v in residual))
-        run.tell(trial.number, float(residual @ residual))
-    assert np.linalg.norm(residual) < 1e-9 * scale
-    scheme: Any = run.suggester._steps.scheme
-    assert scheme.lr < 2 / np.linalg.eigvalsh(m)[-1]
-
-
-def test_a_noisy_residual_leaves_lr_as_it_is() -> None:
-    rng, aim = np.random.default_rng(0), np.ones(6)
-    run = Run(problem(vector(6), 1, None, estimator="residual", evaluate=0))
-    for _ in range(200):
-        trial = run.ask()[0]
-        residual = w(trial) - aim + 0.1 * rng.normal(size=6)
-        run.one.trials[trial.number] = replace(trial, residual=tuple(float(v) for v in residual))
-        run.tell(trial.number, float(residual @ residual))
-    scheme: Any = run.suggester._steps.scheme
-    assert scheme.lr == 0.1
-    assert np.linalg.norm(np.array(run.recommended["w"]) - aim) < 0.2

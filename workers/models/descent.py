@@ -72,7 +72,7 @@ class Descent:
         self.barrier = Barrier()
         self.direction: Array | None = None
         self.unconfirmed: Tried | None = None
-        self._read_until = -1
+        self._read, self._read_until = set[int](), -1
         self._keys: set[str] = set()
         self._best = (math.inf, math.inf)
         self._back: set[int] = set()
@@ -124,11 +124,15 @@ class Descent:
 
     # -- reading
 
+    def is_outdated(self, history: History) -> bool:
+        """Whether an outcome that was read has been replaced: a lost lease's trial was told after all. Begin anew then."""
+        return any(t.number in self._read for t in history.finished_after(self._read_until))
+
     def read(self, history: History) -> None:
         """Take in the outcomes that came since; what was told before the first proposal was made is the start."""
         first = next((t for t in history.trials if own_origin(t)), None)
         until = history.seq if first is None else int(first.origin["seen"])
-        new = [t for t in history.finished if t.told_seq > self._read_until]
+        new = history.finished_after(self._read_until)
         if self._read_until < 0:
             for trial in new:
                 if trial.told_seq <= until:
@@ -137,6 +141,7 @@ class Descent:
         for trial in new:
             if self._read_until >= 0 or trial.told_seq > until:
                 self._take(history, trial)
+        self._read.update(t.number for t in new)
         self._read_until = history.seq
 
     def _begin(self) -> None:

@@ -227,8 +227,7 @@ class Compromises:
         values = self._told[: self._count][good]
         is_pruned = self._state[: self._count][good] == PRUNED
         if is_pruned.any():
-            behind = just_behind(self._told[: self._count][self._state[: self._count] == COMPLETED])
-            values[is_pruned] = np.maximum(values[is_pruned], behind)
+            values[is_pruned] = np.maximum(values[is_pruned], just_behind(values[~is_pruned]))
         if self._front is None or is_pruned.any():
             self._front = np.full(self._count, -1)
             self._front[good] = fronts(values)

@@ -8,13 +8,15 @@ came may learn from them.
 
 from __future__ import annotations
 
-import math
-import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+import numpy as np
+
 from services.domain.history import History, Observation
 from services.domain.trial import TrialState
+
+from .scores import just_behind
 
 EVALUATED = (TrialState.COMPLETED, TrialState.PRUNED, TrialState.INFEASIBLE)
 
@@ -43,19 +45,20 @@ def generation_of(trial: Observation) -> int | None:
     return found if isinstance(found, int) else None
 
 
-def rows_used(history: History, generation: int) -> set[int]:
+def rows_used(history: History, generation: int, method: str | None = None) -> set[int]:
     """Rows of a generation that trials already have; failed and cancelled ones included, their replacement is another row."""
-    return {t.origin["row"] for t in history.generation(generation)}
+    return {t.origin["row"] for t in _of(history, generation, method)}
 
 
-def closing(history: History, generation: int, size: int, since: int) -> Closing | None:
+def closing(history: History, generation: int, size: int, since: int, method: str | None = None) -> Closing | None:
     """How a generation closes; None while it is open.
 
     Args:
         size: outcomes that fill it.
         since: the `seq` at which the generation before it closed.
+        method: `origin["method"]` of its own trials; None where no other method of the study has generations.
     """
-    told = [t for t in history.generation(generation) if t.state in EVALUATED]
+    told = [t for t in _of(history, generation, method) if t.state in EVALUATED]
     if len(told) < size:
         return None
     told = sorted(told, key=lambda t: t.told_seq)[:size]
@@ -64,12 +67,15 @@ def closing(history: History, generation: int, size: int, since: int) -> Closing
     return Closing(tuple(told), tuple(t for t in after if t.state in EVALUATED and generation_of(t) is None), seq)
 
 
+def _of(history: History, generation: int, method: str | None) -> list[Observation]:
+    return [t for t in history.generation(generation) if method in (None, t.origin.get("method"))]
+
+
 def ranks(history: History, trials: Sequence[Observation]) -> list[float]:
     """Ranks from 0 for the best, equal ones sharing their average.
 
     Order: feasible by value; then those that break constraints, by how much in the constraints' own spread; then those that could not
-    be evaluated. A pruned trial counts as its last measurement, but never as better than the median of the completed ones, nor as its
-    equal.
+    be evaluated. Pruned ones are held back by `just_behind`.
     """
     return ranked(standings(history, trials))
 
@@ -91,17 +97,22 @@ def ranked(keys: Sequence[Key]) -> list[float]:
 
 def standings(history: History, trials: Sequence[Observation]) -> list[Key]:
     """What `ranks` sorts trials by."""
-    values = [history.values(t)[0] for t in trials if t.state is TrialState.COMPLETED]
-    middle = sorted(values)[len(values) // 2] if values else -math.inf
     scales = _scales([history.violations(t) for t in trials if t.state is TrialState.COMPLETED])
-    return [_key(history, trial, middle, scales) for trial in trials]
+    keys = [_key(history, trial, scales) for trial in trials]
+    pruned = [i for i, trial in enumerate(trials) if trial.state is TrialState.PRUNED and keys[i][0] == 0]
+    if pruned:
+        full = [key[1] for key, t in zip(keys, trials, strict=True) if t.state is TrialState.COMPLETED and key[0] == 0]
+        behind = float(just_behind(np.array(full)))
+        for i in pruned:
+            keys[i] = 0, max(keys[i][1], behind)
+    return keys
 
 
 def _scales(violations: Sequence[tuple[float, ...]]) -> list[float]:
     return [max((abs(v) for v in column), default=0.0) or 1.0 for column in zip(*violations, strict=True)]
 
 
-def _key(history: History, trial: Observation, middle: float, scales: Iterable[float]) -> Key:
+def _key(history: History, trial: Observation, scales: Iterable[float]) -> Key:
     if trial.state is TrialState.INFEASIBLE:
         return 2, 0.0
     objective = history.spec.objectives[0]
@@ -110,6 +121,6 @@ def _key(history: History, trial: Observation, middle: float, scales: Iterable[f
     value = trial.metrics[objective.metric]
     value = value if objective.goal == "minimize" else -value
     if trial.state is TrialState.PRUNED:
-        return 0, max(value, min(math.nextafter(middle, math.inf), sys.float_info.max))
+        return 0, value
     violation = sum(max(0.0, v) / scale for v, scale in zip(history.violations(trial), scales, strict=True))
     return (1, violation) if violation > 0 else (0, value)

@@ -6,7 +6,6 @@ What nevergrad draws from NumPy's global generator is drawn from a state that fo
 
 from __future__ import annotations
 
-import math
 import threading
 import warnings
 import weakref
@@ -22,6 +21,7 @@ from numpy.typing import NDArray
 from services.domain.codec import Codec, to_unit
 from services.domain.parameters import IntParameter
 from services.domain.space import Point
+from workers.models.scores import just_behind
 
 Array = NDArray[np.float64]
 T = TypeVar("T")
@@ -262,9 +262,9 @@ class ToldValues:
         insort(self.ordered, value)
 
     @property
-    def median(self) -> float:
-        """Of those noted; minus infinity before the first."""
-        return self.ordered[len(self.ordered) // 2] if self.ordered else -math.inf
+    def behind(self) -> float:
+        """What a pruned trial's value is at least."""
+        return float(just_behind(np.array(self.ordered)))
 
     def beyond(self, by: float = 1.0) -> float:
         """Worse than the worst, by a multiple of the spread."""

@@ -15,6 +15,7 @@ Array = NDArray[np.float64]
 Places = NDArray[np.int64]
 
 COMPLETED, PRUNED, UNKNOWN = 0, 1, 2
+LAST_BUT_ONE = np.nextafter(sys.float_info.max, 0.0)
 
 
 class Scores:
@@ -52,12 +53,12 @@ class Scores:
         kind, value = self._kind[places], self._value[places]
         is_completed = kind == COMPLETED
         rank, found = np.where(kind == UNKNOWN, 2, 0), value
-        if (kind == PRUNED).any():
-            behind = just_behind(value[is_completed][:, None])[0]
-            found = np.where(kind == PRUNED, np.maximum(value, behind), value)
         if self._violations.shape[1] and is_completed.any():
             total = self._broken(self._violations[places], is_completed)
             rank, found = np.where(total > 0, 1, rank), np.where(total > 0, total, found)
+        if (kind == PRUNED).any():
+            behind = just_behind(value[is_completed & (rank == 0)])
+            found = np.where(kind == PRUNED, np.maximum(value, behind), found)
         return rank, found
 
     def _broken(self, violations: Array, is_completed: NDArray[np.bool_]) -> Array:
@@ -110,8 +111,15 @@ def shared_places(keys: Array) -> Array:
 
 
 def just_behind(completed: Array) -> Array:
-    """(m,) what pruned trials are at least: just above the median of (n, m) values of completed ones."""
+    """(m,) what the values of pruned trials are at least: just above the median of completed ones that keep the constraints.
+
+    The one rule for pruned trials in every method that compares outcomes: each counts as its last measurement, but never as better
+    than half of those that were evaluated to the end, nor as the equal of the one in the middle.
+
+    Args:
+        completed: (n, m) or (n,) values to be minimised; of the two in the middle the larger is the median.
+    """
     if not len(completed):
-        return np.full(completed.shape[1], -sys.float_info.max)
+        return np.full(completed.shape[1:], -sys.float_info.max)
     middle = np.sort(completed, axis=0)[len(completed) // 2]
-    return np.asarray(np.minimum(np.nextafter(middle, np.inf), sys.float_info.max))
+    return np.asarray(np.nextafter(np.minimum(middle, LAST_BUT_ONE), np.inf))

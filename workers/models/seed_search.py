@@ -26,6 +26,7 @@ from services.domain.seeds import Noise
 from services.domain.suggester import Blob, Problem, Suggestion
 from services.domain.updates import Mask, Rule, Update
 from workers.models.generations import EVALUATED, ranks
+from workers.models.scores import just_behind
 
 Array = NDArray[np.float64]
 Shaping = Literal["ranks", "zscore", "sign", "raw"]
@@ -262,7 +263,7 @@ def _utilities(places: Array) -> Array:
 def _values(history: History, trials: list[Observation], places: Array) -> Array:
     """(n,) losses; what has none, or breaks a constraint, counts as worse than the worst, by rank.
 
-    A pruned trial counts as its last measurement, but never as better than the median of the completed ones.
+    Pruned trials are held back by `just_behind`.
     """
     objective = history.spec.objectives[0]
     sign = 1.0 if objective.goal == "minimize" else -1.0
@@ -271,8 +272,8 @@ def _values(history: History, trials: list[Observation], places: Array) -> Array
     if bad.all():
         return places
     pruned = np.array([t.state == "pruned" for t in trials]) & ~bad
-    if pruned.any() and not (pruned | bad).all():
-        found[pruned] = np.maximum(found[pruned], np.median(found[~(pruned | bad)]))
+    if pruned.any():
+        found[pruned] = np.maximum(found[pruned], just_behind(found[~(pruned | bad)]))
     found = np.clip(found, -1e298, 1e298)  # sums and differences of such values stay numbers
     if not bad.any():
         return found

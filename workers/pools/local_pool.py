@@ -113,7 +113,8 @@ class LocalPool:
             if error.kind != "raised":
                 self._processes.pop(index, None)
                 self._schedule.leave(index)
-                log.warning("process.ended", pid=process.pid, kind=error.kind, study=job.study)
+                if not self._schedule.is_closed:  # else it was ended by us
+                    log.warning("process.ended", pid=process.pid, kind=error.kind, study=job.study)
             raise
 
     def _process(self, index: int) -> _Process:

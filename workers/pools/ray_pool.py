@@ -274,8 +274,9 @@ class RayPool:
         except exceptions.OutOfMemoryError as error:
             raise SuggesterOutOfMemory("the node ran out of memory") from error
         except exceptions.RayError as error:
-            log.warning("actor.lost", error=f"{type(error).__name__}: {error}"[:500])
-            await self._refresh(now=True)
+            if not self._is_closed:  # else it was ended by us
+                log.warning("actor.lost", error=f"{type(error).__name__}: {error}"[:500])
+                await self._refresh(now=True)
             raise RunnerLost(f"{type(error).__name__}: the actor is gone") from error
 
     async def _end(self, group: _Group, index: int) -> None:

@@ -68,6 +68,9 @@ class Schedule:
         retire: ends what a place holds, after it was idle.
         places: how many.
         spares: how many more for jobs that have waited too long.
+
+    Attributes:
+        is_closed: `shut` was called; what still runs is about to be ended.
     """
 
     def __init__(
@@ -84,7 +87,7 @@ class Schedule:
         self._patience = patience or Patience()
         self._homes: OrderedDict[str, int] = OrderedDict()
         self._tasks: set[asyncio.Task[None]] = set()
-        self._is_closed = False
+        self.is_closed = False
 
     @property
     def places(self) -> int:
@@ -108,7 +111,7 @@ class Schedule:
         Raises:
             PoolError: it broke, or the schedule is closed.
         """
-        if self._is_closed:
+        if self.is_closed:
             raise RunnerLost("the pool is closed")
         loop = asyncio.get_running_loop()
         waiting = _Waiting(job, loop.create_future(), time.monotonic())
@@ -129,7 +132,7 @@ class Schedule:
 
     def shut(self) -> None:
         """Start nothing more; jobs that wait fail with `RunnerLost`."""
-        self._is_closed = True
+        self.is_closed = True
         for place in self._places:
             if place.idle is not None:
                 place.idle.cancel()
@@ -145,7 +148,7 @@ class Schedule:
 
     def _assign(self) -> None:
         """Give idle places something to do: their own jobs first, then what waits behind a busy one."""
-        if self._is_closed:
+        if self.is_closed:
             return
         for place in self._places:
             if place.queue and not place.is_busy and not place.is_shut:
@@ -199,10 +202,10 @@ class Schedule:
 
     def _watch_idle(self, place: _Place) -> None:
         seconds = self._patience.spare_idle if place.is_spare else self._patience.idle
-        if seconds is not None and not place.is_busy and not self._is_closed:
+        if seconds is not None and not place.is_busy and not self.is_closed:
             place.idle = asyncio.get_running_loop().call_later(seconds, self._give_up, place)
 
     def _give_up(self, place: _Place) -> None:
-        if not place.is_busy and not self._is_closed:
+        if not place.is_busy and not self.is_closed:
             self.leave(place.index)
             self._retire(place.index)

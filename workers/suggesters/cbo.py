@@ -22,6 +22,7 @@ from services.domain.trial import TrialState
 from workers.models.consensus import STEEPEST, effective, mean, stepped, weights
 from workers.models.generations import ranks
 from workers.models.positions import Places, reflected
+from workers.models.scores import just_behind
 from workers.models.steady_state import Move, SteadyState
 
 Array = NDArray[np.float64]
@@ -148,9 +149,8 @@ class Consensus(SteadyState):
         if not counts.any():
             trials = [self.trial(history, self._read[row]) for row in rows]
             return np.array(ranks(history, trials)) / max(1, len(trials))
-        if pruned.any() and (counts & ~pruned).any():
-            middle = 2 * np.median(found[counts & ~pruned] / 2)  # halves: the mean of the two in the middle is finite
-            found[pruned] = np.maximum(found[pruned], middle)
+        if pruned.any():
+            found[pruned] = np.maximum(found[pruned], just_behind(found[counts & ~pruned]))
         with np.errstate(over="ignore"):
             return np.asarray((found - found.min()) / (self._scale or _spread(found[counts])))
 

@@ -165,11 +165,12 @@ class CrossEntropy:
     def _weighted(self, history: History, best_first: Sequence[Observation]) -> tuple[list[Observation], Array]:
         """What the distribution is fitted to: the elite, all alike; or all that can be compared, by their values."""
         from workers.models.cross_entropy import path_integral_weights
+        from workers.models.generations import standings
 
         if self._options.mode == "cem":
             elite = list(best_first[: self._elite()])
             return elite, np.ones(len(elite))
-        costs = [_cost(history, t) for t in best_first]
+        costs = standings(history, best_first)
         alike = [i for i in range(len(costs)) if costs[i][0] == costs[0][0]]
         values = np.array([costs[i][1] for i in alike])
         effective = max(1.0, self._options.effective_share * len(alike))
@@ -250,16 +251,6 @@ class CrossEntropy:
 
 def _has_value(history: History, trial: Observation) -> bool:
     return trial.state != "infeasible" and history.spec.objectives[0].metric in trial.metrics
-
-
-def _cost(history: History, trial: Observation) -> tuple[int, float]:
-    """(0, value) of a feasible trial, (1, total violation) of one that breaks constraints, (2, value) of a pruned one."""
-    objective = history.spec.objectives[0]
-    value = trial.metrics[objective.metric] * (1 if objective.goal == "minimize" else -1)
-    if trial.state == "pruned":
-        return 2, value
-    violation = min(sum(max(0.0, v) for v in history.violations(trial)), 1e308)
-    return (1, violation) if violation > 0 else (0, value)
 
 
 def _refuse(spec: StudySpec, options: CemOptions) -> list[FieldError]:

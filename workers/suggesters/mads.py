@@ -57,7 +57,8 @@ class Mads:
     def _read(self, history: History) -> Descent:
         from workers.models.descent import Descent, Rules, own_origin
 
-        if self._descent is None or not any(own_origin(t) for t in history.trials):
+        is_begun = any(own_origin(t) for t in history.trials)
+        if self._descent is None or not is_begun or self._descent.is_outdated(history):
             rules = Rules(
                 initial_frame=self._options.initial_frame,
                 min_frame=min(self._options.min_frame, self._options.initial_frame),

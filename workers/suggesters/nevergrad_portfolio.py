@@ -177,7 +177,7 @@ class Nevergrad:
             return self._values.beyond(3.0)
         value = trial.metrics[objective.metric] * (1 if objective.goal == "minimize" else -1)
         if trial.state is TrialState.PRUNED:
-            return max(value, self._values.median)
+            return max(value, self._values.behind)
         violation = sum(min(max(0.0, v), 1e300) for v in history.violations(trial))
         if violation > 0:
             return self._values.beyond(1.0 + violation / (1.0 + violation))

@@ -42,8 +42,9 @@ class Worker:
             outcomes = [outcome for trial in trials if (outcome := self._outcome(trial)) is not None]
             time.sleep(self._given.delay)
             answers = self._study.tell_many(outcomes, brief=True) if outcomes else []
-            refused = sum(answer["status"] == 409 for answer in answers)
-            self.done["evaluated"] += len(answers) - refused
+            # Another refusal than for the fingerprint: somebody else had told it, for this worker's lease had run out.
+            refused = sum("fingerprint" in answer["error"]["detail"] for answer in answers if answer["status"] == 409)
+            self.done["evaluated"] += sum(answer["status"] == 200 for answer in answers)
             self.done["refused"] += refused
             if refused:  # this replica has other numbers than most, so it is made anew from theta_0 and the log
                 self._replica = Replica(start())

@@ -9,7 +9,7 @@ from .async_client import AsyncClient
 from .async_study import AsyncStudy
 from .async_trial import AsyncTrial
 from .client import Client
-from .documents import Event, Limits
+from .documents import Limits
 from .errors import (
     AsktellError,
     Conflict,
@@ -26,6 +26,7 @@ from .errors import (
     Unauthenticated,
     Unavailable,
 )
+from .events import Event
 from .space import Bool, Categorical, Float, Int, Ordinal, Parameter, Permutation, SeedVector, Text, Tokens, Vector
 from .study import Study
 from .trial import Trial

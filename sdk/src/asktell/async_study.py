@@ -10,8 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 from . import flows
 from .async_trial import AsyncTrial
-from .documents import Event, EventReader, StudyFields, numbers, outcome
+from .documents import numbers, outcome
 from .errors import Invalid, NotFound, Unavailable
+from .events import Event, EventReader
+from .fields import StudyFields
 from .flows import ConnectionBroke, Json, Wish, get, patch, post, study_path, trial_path
 from .study import LEASE_SECONDS
 

@@ -8,8 +8,9 @@ import threading
 from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
-from .documents import StudyFields, TrialFields, is_better
+from .documents import is_better
 from .errors import AsktellError, Conflict, Invalid
+from .fields import StudyFields, TrialFields
 from .flows import Json, Wish
 from .trial import Trial, told_by
 

@@ -9,8 +9,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from . import flows
-from .documents import Event, EventReader, StudyFields, numbers, outcome
+from .documents import numbers, outcome
 from .errors import Invalid, NotFound, Unavailable
+from .events import Event, EventReader
+from .fields import StudyFields
 from .flows import ConnectionBroke, Json, Wish, get, patch, post, study_path, trial_path
 from .trial import Trial
 

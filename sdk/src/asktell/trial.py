@@ -8,8 +8,9 @@ from collections.abc import Mapping, Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
-from .documents import Metrics, TrialFields, numbers, outcome
+from .documents import Metrics, numbers, outcome
 from .errors import AsktellError, Invalid, Unavailable
+from .fields import TrialFields
 from .flows import Json, get, patch, post, trial_path
 
 if TYPE_CHECKING:

@@ -117,6 +117,20 @@ STORIES: dict[str, list[Step]] = {
         Step("POST", "/studies/s/trials", {"parameters": {"x": 0}, "metrics": {"loss": 1}, "residual": [1]}),
         Step("GET", "/studies/s/trials"),
     ],
+    "what a method learns from beside values": [
+        create(
+            parameters=[{"name": "w", "type": "vector", "length": 2, "min": -1, "max": 1}],
+            suggester={"name": "zo", "options": {"estimator": "residual"}},
+        ),
+        ask(3),
+        Step("POST", "/studies/s/trials/1:tell", {"metrics": {"loss": 1}}, "invalid", places=["residual"]),
+        tell(1, 0.5, "invalid", residual=[1]),
+        tell(1, 0.5, residual=[0.5, -1]),
+        tell(2, 0, state="infeasible"),
+        Step("POST", "/studies/s/trials:tell", {"outcomes": [{**ONE_OUTCOME, "number": 3}]}),
+        Step("POST", "/studies/s/trials", {"parameters": {"w": [0, 0]}, "metrics": {"loss": 1}}),
+        Step("GET", "/studies/s/trials"),
+    ],
     "asking and telling": [
         create(),
         ask(),

@@ -19,8 +19,8 @@ from tests.support.builders import ADMIN, outcome, study
 from tests.support.openai_scripts import Call, Given, in_turn
 from tests.support.openai_server import OpenAiServer
 from tests.support.stage import Stage, staged
+from tests.support.thread_pool import ThreadPool
 from workers.models.texts import TextRules, text_key
-from workers.pools.local_pool import LocalPool
 from workers.suggesters.registry import specs
 
 SEEDS = ["Is the review {review} good or bad?", "Judge {review}.", "What does {review} say?", "Good or bad: {review}"]
@@ -33,7 +33,7 @@ async def served(tmp_path: Path, server: OpenAiServer, **fields: Any) -> Any:
     """A stage with the whole catalogue and a dispatcher."""
     profiles = read_profiles(server.profile(**({"timeout_seconds": 2, "max_retries": 1} | fields)))
     async with staged(f"sqlite:///{tmp_path}/asktell.db", specs(), profiles) as stage:
-        await stage.dispatcher(LocalPool(1))
+        await stage.dispatcher(ThreadPool())
         yield stage
 
 

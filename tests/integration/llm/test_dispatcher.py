@@ -18,8 +18,8 @@ from tests.support.openai_scripts import Answer, in_turn
 from tests.support.openai_server import OpenAiServer
 from tests.support.stage import Stage, until
 from tests.support.talkative import SOURCE, talkative
+from tests.support.thread_pool import ThreadPool
 from workers.dispatcher import Dispatcher
-from workers.pools.local_pool import LocalPool
 
 pytestmark = pytest.mark.slow  # all of them together
 
@@ -29,7 +29,7 @@ async def talker(stage: Stage, llm: dict[str, Any] | None = None, **options: Any
 
 
 async def dispatcher(stage: Stage, **options: Any) -> Dispatcher:
-    return await stage.dispatcher(LocalPool(1, source=SOURCE, patience_seconds=0.2), **options)
+    return await stage.dispatcher(ThreadPool(SOURCE), **options)
 
 
 async def tune(stage: Stage, study_id: str, trials: int) -> list[Trial]:

@@ -14,6 +14,7 @@ from typing import Any
 
 import psutil
 import pytest
+from structlog.testing import capture_logs
 
 from tests.support.jobs import job, told
 from tests.support.servers import wait_for
@@ -148,12 +149,21 @@ async def test_killed_in_mid_suggestion_it_continues_the_same_sequence_elsewhere
 
 
 async def test_a_process_that_ends_by_itself_is_lost() -> None:
-    async with pool() as running:
-        with pytest.raises(RunnerLost, match="ended with 3"):
-            await running.run(job(trouble="exit"))
+    with capture_logs() as logged:
+        async with pool() as running:
+            with pytest.raises(RunnerLost, match="ended with 3"):
+                await running.run(job(trouble="exit"))
+    assert [(line["event"], line["kind"]) for line in logged] == [("process.ended", "lost")]
 
 
-async def test_closing_ends_every_process_and_every_job(tmp_path: Path) -> None:
+async def test_closing_ends_every_process_and_every_job_without_a_warning(tmp_path: Path) -> None:
+    with capture_logs() as logged:
+        await close_in_mid_suggestion(tmp_path)
+    assert logged == []
+
+
+async def close_in_mid_suggestion(tmp_path: Path) -> None:
+    """While one job runs and another waits."""
     async with pool() as running:
         marker = tmp_path / "pid"
         slow = asyncio.create_task(running.run(job("slow", trouble="wait", marker=str(marker))))

@@ -13,9 +13,10 @@ import psutil
 import pytest
 import pytest_asyncio
 
+from tests.integration.llm.jobs import talk
 from tests.support.jobs import job, told
 from tests.support.stage import lives, until, until_exists
-from tests.support.troublesome import SOURCE
+from tests.support.talkative import SOURCE
 from workers.pools.pool import (
     Job,
     NeedsHistory,
@@ -124,6 +125,10 @@ async def test_a_forgotten_study_must_be_told_again(pool: RayPool) -> None:
     await answered(pool, job("f"))
     await pool.forget("f")
     assert await pool.run(job("f", known_seq=1, seq=2)) == NeedsHistory()
+
+
+async def test_requests_to_a_language_model_and_their_replies_cross_to_another_node(pool: RayPool) -> None:
+    await talk(pool)
 
 
 async def test_closing_leaves_no_process(pool: RayPool, tmp_path: Path) -> None:

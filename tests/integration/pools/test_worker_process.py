@@ -15,7 +15,7 @@ from urllib.error import HTTPError
 
 import psutil
 
-from migrations.upgrade import upgrade
+from tests.support.databases import migrate
 from tests.support.servers import free_port, wait_for
 from tests.support.stage import lives, staged
 from workers.suggesters.registry import specs
@@ -37,7 +37,7 @@ def worker(address: str, port: int) -> Iterator[subprocess.Popen[str]]:
 def answers(port: int, path: str) -> bool:
     """Whether a page of the worker is there."""
     try:
-        with urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", timeout=2) as answer:
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", timeout=30) as answer:
             return bool(answer.status == 200)
     except OSError:
         return False
@@ -66,15 +66,15 @@ async def test_a_worker_computes_for_servers_that_share_its_database_and_one_tha
 
 def test_a_worker_stops_on_sigterm(tmp_path: Path) -> None:
     address, port = f"sqlite:///{tmp_path}/asktell.db", free_port()
-    upgrade(address)
+    migrate(address)
     with worker(address, port) as process:
         wait_for(lambda: answers(port, "/healthz"), what="the worker")
         try:
-            urllib.request.urlopen(f"http://127.0.0.1:{port}/else", timeout=2)
+            urllib.request.urlopen(f"http://127.0.0.1:{port}/else", timeout=30)
         except HTTPError as error:
             assert error.code == 404
         os.kill(process.pid, signal.SIGTERM)
-        _, log = process.communicate(timeout=30)
+        _, log = process.communicate(timeout=60)
         assert process.returncode == 0
         assert "worker.stopping" in log
 

@@ -164,6 +164,29 @@ def test_bad_outcomes_change_nothing(client: httpx.Client) -> None:
     assert (trial["state"], trial["metrics"]) == ("running", {})
 
 
+def test_what_is_not_finite_costs_its_own_outcome_and_not_the_batch(client: httpx.Client) -> None:
+    name = client.post("/studies", json=study_document()).json()["name"]
+    client.post(f"/studies/{name}/trials:ask", json={"count": 3, "wait_seconds": 0}).raise_for_status()
+    body = (
+        b'{"outcomes": [{"number": 1, "metrics": {"loss": 1}}, {"number": 2, "metrics": {"loss": NaN}},'
+        b' {"number": 3, "metrics": {"loss": 1}, "feedback": NaN}, {"number": 9, "metrics": {"loss": -Infinity}}]}'
+    )
+    headers = {"idempotency-key": "once"}
+    answer = client.post(f"/studies/{name}/trials:tell", content=body, headers=headers)
+    results = answer.json()["results"]
+    assert [(r["number"], r["status"]) for r in results] == [(1, 200), (2, 422), (3, 422), (9, 422)]
+    assert [e["pointer"] for r in results[1:] for e in r["error"]["errors"]] == [
+        "/metrics/loss", "/feedback", "/metrics/loss",
+    ]  # fmt: skip
+    assert results[1]["error"]["detail"] == (
+        "/metrics/loss: is NaN, must be a finite number; where nothing could be measured, tell the state infeasible or failed"
+    )
+    trials = client.get(f"/studies/{name}/trials").json()["trials"]
+    assert [t["state"] for t in trials] == ["completed", "running", "running"]
+    again = client.post(f"/studies/{name}/trials:tell", content=body, headers=headers)
+    assert (again.headers["idempotent-replayed"], again.json()) == ("true", answer.json())
+
+
 def test_wrong_paths_queries_and_methods_are_problems_too(client: httpx.Client) -> None:
     for path in (
         "/nope",

@@ -8,8 +8,6 @@ from typing import Any
 import httpx
 import hypothesis
 import pytest
-import schemathesis
-from schemathesis.checks import not_a_server_error
 
 from api.rest.application import operations_of_all
 from tests.support.servers import Server
@@ -18,6 +16,8 @@ from tests.support.servers import Server
 @pytest.fixture(scope="module")
 def schema(server: Server) -> Any:
     """The document as a stranger's tool reads it."""
+    import schemathesis  # here, for it takes two seconds of every process that only collects this file
+
     return schemathesis.openapi.from_url(server.url + "/openapi.json")
 
 
@@ -25,6 +25,8 @@ def schema(server: Server) -> Any:
 def test_no_request_breaks_the_server(server: Server, schema: Any, operation: Any) -> None:
     if operation.name == "stream_events":
         return  # it does not end by itself; its own tests follow it
+    from schemathesis.checks import not_a_server_error
+
     found = schema["/v1" + operation.path][operation.method]
 
     @hypothesis.given(case=found.as_strategy())

@@ -55,10 +55,9 @@ async def client(services: Services) -> AsyncIterator[Client]:
 
 async def work(services: Services, texts: list[str]) -> None:
     """What a worker does: claim the study that wants suggestions, commit some."""
-    due: list[str] = []
-    for _ in range(500):
-        due = due or await services.suggesting.due()
-        await asyncio.sleep(0 if due else 0.02)
+    async with asyncio.timeout(60):
+        while not (due := await services.suggesting.due()):  # noqa: ASYNC110
+            await asyncio.sleep(0.02)
     claim = await services.suggesting.claim(due[0], "the test")
     assert claim is not None
     found = [Suggestion(parameters={"prompt": text}, reason="thought about it") for text in texts]
@@ -106,7 +105,7 @@ async def test_a_stream_waits_for_suggestions_and_outlasts_operations(
     await stream.write(trial_pb2.EvaluateRequest(study=name, running=1))
     await asyncio.sleep(0.6)
     await work(services, ["Stream it."])
-    answer = await asyncio.wait_for(stream.read(), 20)
+    answer = await asyncio.wait_for(stream.read(), 60)
     assert isinstance(answer, trial_pb2.EvaluateResponse)
     assert [t.parameters["prompt"].string_value for t in answer.trials] == ["Stream it."]
     stream.cancel()

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from tests.support.databases import fresh
 from tests.support.openai_scripts import Call
 from tests.support.openai_server import OpenAiServer
 from tests.support.servers import Server
@@ -31,7 +32,7 @@ def optimiser() -> Iterator[OpenAiServer]:
 def service(optimiser: OpenAiServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """A service that knows it as its default profile."""
     folder = tmp_path_factory.mktemp("service")
-    found = Server(f"sqlite:///{folder}/asktell.db", "--processes", "1", **optimiser.profile()).start()
+    found = Server(fresh(folder), "--processes", "1", **optimiser.profile()).start()
     yield found
     found.stop()
 

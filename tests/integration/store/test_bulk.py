@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta, timezone
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,7 +11,7 @@ from sqlalchemy import Connection, func, insert, select
 
 from services.store.bulk import insert_rows, read_columns, update_rows
 from services.store.engine import Database
-from services.store.tables import Base, TrialRow, table
+from services.store.tables import ProjectRow, StudyRow, TrialRow, table
 
 NOW = datetime(2026, 2, 3, 4, 5, 6, 7, tzinfo=UTC)
 ROW: dict[str, Any] = {
@@ -26,20 +25,28 @@ ROW: dict[str, Any] = {
 }  # fmt: skip
 
 
+STUDY: dict[str, Any] = {
+    "project": "p", "state": "active", "spec": {}, "labels": {}, "seed": 1, "pooled": True, "revision": 0, "created_at": NOW,
+    "updated_at": NOW,
+}  # fmt: skip
+
+
 @pytest.fixture
-def connection(tmp_path: Path) -> Iterator[Connection]:
-    """To an SQLite database with the tables; nothing is committed, so that trials need no study."""
-    database = Database(f"sqlite:///{tmp_path}/asktell.db")
-    with database.writer.connect() as found:
-        Base.metadata.create_all(found)
-        found.exec_driver_sql("PRAGMA defer_foreign_keys = ON")
-        yield found
-    database.close()
+def connection(database: str) -> Iterator[Connection]:
+    """To a database of each kind, with the studies that the trials are of; nothing is committed."""
+    found = Database(database)
+    with found.writer.connect() as connection:
+        connection.execute(insert(table(ProjectRow)), [{"name": "p", "created_at": NOW}])
+        names = ("theirs", "inserted", "updated", "s", "many")
+        connection.execute(insert(table(StudyRow)), [{"id": name, "name": name} | STUDY for name in names])
+        yield connection
+    found.close()
 
 
 def raw(connection: Connection, study_id: str) -> tuple[Any, ...]:
-    """A trial as the file holds it, with the types of its values."""
-    names = ", ".join(f'"{name}", typeof("{name}")' for name in ROW)
+    """A trial as the database holds it, with the types of its values on SQLite, where any column takes any."""
+    form = '"{0}", typeof("{0}")' if connection.dialect.name == "sqlite" else 'CAST("{0}" AS text)'
+    names = ", ".join(form.format(name) for name in ROW)
     (found,) = connection.exec_driver_sql(f"SELECT {names} FROM trials WHERE study_id = '{study_id}'").fetchall()
     return tuple(found)
 
@@ -80,3 +87,27 @@ def test_more_rows_than_a_statement_takes(connection: Connection) -> None:
         trials.c.study_id == "many"
     )
     assert tuple(connection.execute(numbers).one()) == (1001, 0, 1000)
+
+
+def test_what_rows_share_and_what_they_do_not(connection: Connection) -> None:
+    trials = table(TrialRow)
+    # Equal values that are not the same ones: each stays what it is.
+    parameters: list[Any] = [{"x": 1}, {"x": True}, {"x": 1.0}, {"x": 0.0}, {"x": -0.0}, {}]
+    values = {name: value for name, value in ROW.items() if name not in ("number", "parameters", "std", "value")}
+    names = ("study_id", "number", "parameters", "std", "value", *values)
+    rows = [
+        ("many", number, parameters[number % 6], {"m": 0.5} if number % 3 else None, number % 2 + 0.5, *values.values())
+        for number in range(2500)
+    ]  # fmt: skip
+    insert_rows(connection, trials, names, rows)
+    query = select(trials.c.parameters, trials.c.std, trials.c.value, trials.c.labels).order_by(trials.c.number)
+    found = [tuple(row) for row in connection.execute(query)]
+    assert list(map(repr, found)) == [repr((p, std, value, {})) for _, _, p, std, value, *_ in rows]
+
+    changed = [({"m": 1.0}, None, number, "many", number) for number in range(1, 2500)]
+    update_rows(connection, trials, ("metrics", "std", "seq", "study_id", "number"), ("study_id", "number"), changed)
+    query = select(trials.c.metrics, trials.c.std, trials.c.seq, trials.c.worker).order_by(trials.c.number)
+    assert [tuple(row) for row in connection.execute(query)] == [
+        ({}, None, ROW["seq"], ROW["worker"]),
+        *(({"m": 1.0}, None, number, ROW["worker"]) for number in range(1, 2500)),
+    ]

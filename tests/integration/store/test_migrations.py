@@ -8,19 +8,32 @@ from pathlib import Path
 
 import pytest
 from alembic import command
+from alembic.script import ScriptDirectory
 from sqlalchemy import create_engine, inspect
 
-from migrations.upgrade import config, downgrade, is_current, upgrade
+from migrations.upgrade import config, downgrade, is_current, newest, upgrade
 from services.domain.errors import Unavailable
 from services.store.engine import database_url
 from services.store.tables import Base
 from tests.support.servers import Postgres
 
 
+@pytest.fixture
+def empty_database(empty_database: str, request: pytest.FixtureRequest) -> str:
+    """The address of a database that is there, without a table."""
+    if empty_database.startswith("postgresql"):
+        postgres: Postgres = request.getfixturevalue("postgres")
+        return postgres.create(empty_database.rpartition("/")[2])
+    return empty_database
+
+
 def test_up_down_and_up_again(empty_database: str) -> None:
     assert not is_current(empty_database)
     upgrade(empty_database)
     assert is_current(empty_database)
+    assert ScriptDirectory.from_config(config(empty_database)).get_heads() == [newest()]
+    downgrade(empty_database, "0001")
+    assert not is_current(empty_database)
     downgrade(empty_database, "base")
     engine = create_engine(database_url(empty_database))
     assert set(inspect(engine).get_table_names()) == {"alembic_version"}

@@ -9,6 +9,8 @@ from services.store import studies as study_store
 from services.store.records import Progress
 from tests.support.builders import ADMIN
 from tests.support.stage import Stage, staged
+from tests.support.thread_pool import ThreadPool
+from tests.support.troublesome import SOURCE
 
 
 async def progress(stage: Stage, study: str) -> Progress:
@@ -38,7 +40,7 @@ async def at_once(stage: Stage, study: str, *, count: int = 1, fresh: bool = Tru
 
 async def test_each_tell_is_followed_by_a_suggestion_that_has_seen_it(empty_database: str) -> None:
     async with staged(empty_database) as stage:
-        await stage.dispatcher()
+        await stage.dispatcher(ThreadPool(SOURCE))
         study = await stage.study()
         for _ in range(4):
             known = (await until_ready(stage, study, 1)).knowledge_seq
@@ -50,7 +52,7 @@ async def test_each_tell_is_followed_by_a_suggestion_that_has_seen_it(empty_data
 
 async def test_as_many_stand_ready_as_ran_at_one_time(empty_database: str) -> None:
     async with staged(empty_database) as stage:
-        await stage.dispatcher()
+        await stage.dispatcher(ThreadPool(SOURCE))
         study = await stage.study()
         trials = await stage.ask(study, count=3)
         for ready, trial in enumerate(trials, 1):
@@ -63,7 +65,7 @@ async def test_as_many_stand_ready_as_ran_at_one_time(empty_database: str) -> No
 
 async def test_what_was_ready_before_a_tell_is_only_for_those_who_do_not_mind(empty_database: str) -> None:
     async with staged(empty_database) as stage:
-        dispatcher = await stage.dispatcher()
+        dispatcher = await stage.dispatcher(ThreadPool(SOURCE))
         study = await stage.study()
         first, second = await stage.ask(study, count=2)
         await stage.tell(study, first)

@@ -16,6 +16,7 @@ from services.domain.trial import AskRequest, TellMany, Trial
 from services.requests import UpdatesQuery
 from tests.support.builders import ADMIN, outcome, study
 from tests.support.stage import Stage, staged
+from tests.support.thread_pool import ThreadPool
 from workers.pools.local_pool import LocalPool
 from workers.suggesters.registry import specs
 
@@ -58,7 +59,7 @@ async def tell(stage: Stage, study_id: str, trial: Trial, loss: float, **fields:
 
 async def test_the_log_is_there_before_any_trial_that_builds_on_it_and_complete_in_the_end(empty_database: str) -> None:
     async with stage_of(empty_database) as stage:
-        await stage.dispatcher(LocalPool(1))
+        await stage.dispatcher(ThreadPool())
         study_id = await seeds(stage, limits={"max_trials": 11})
         for number in range(11):
             trial = await stage.one(study_id)
@@ -97,7 +98,7 @@ async def test_a_killed_process_between_any_two_calls_changes_no_update(empty_da
 @pytest.mark.parametrize("turn", ["pause", "complete"])
 async def test_a_study_that_hands_out_nothing_more_still_owes_its_updates(empty_database: str, turn: str) -> None:
     async with stage_of(empty_database) as stage:
-        await stage.dispatcher(LocalPool(1))
+        await stage.dispatcher(ThreadPool())
         study_id = await seeds(stage, limits={"max_trials": 9})
         first, second = await stage.ask(study_id, count=5), await stage.ask(study_id, count=4)
         for trial in first[:4]:
@@ -112,7 +113,7 @@ async def test_a_study_that_hands_out_nothing_more_still_owes_its_updates(empty_
 
 async def test_limits_that_change_leave_the_log_and_what_follows_it_in_one_piece(empty_database: str) -> None:
     async with stage_of(empty_database) as stage:
-        await stage.dispatcher(LocalPool(1))
+        await stage.dispatcher(ThreadPool())
         study_id = await seeds(stage, options={"pairs": None}, limits={"max_trials": 86})  # two pairs
 
         async def evaluate(count: int) -> list[int]:
@@ -136,7 +137,7 @@ async def test_limits_that_change_leave_the_log_and_what_follows_it_in_one_piece
 
 async def test_most_workers_decide_which_theta_holds(empty_database: str) -> None:
     async with stage_of(empty_database) as stage:
-        await stage.dispatcher(LocalPool(1))
+        await stage.dispatcher(ThreadPool())
         study_id = await seeds(stage)
         trials = {worker: await ask_as(stage, study_id, worker) for worker in ("first", "second", "third")}
         await tell(stage, study_id, trials["first"], 1.0, fingerprint="0" * 16)
@@ -155,7 +156,7 @@ async def test_most_workers_decide_which_theta_holds(empty_database: str) -> Non
 
 async def test_workers_without_a_name_do_not_speak_for_each_other(empty_database: str) -> None:
     async with stage_of(empty_database) as stage:
-        await stage.dispatcher(LocalPool(1))
+        await stage.dispatcher(ThreadPool())
         study_id = await seeds(stage)
         first, second, third = [await ask_as(stage, study_id, "") for _ in range(3)]
         await tell(stage, study_id, first, 1.0, fingerprint="0" * 16)
@@ -171,7 +172,7 @@ async def test_a_long_log_comes_in_parts_that_fit_a_message(
 ) -> None:
     monkeypatch.setattr("services.updates.MOST_BYTES", 700)  # an update of two pairs is some 300 bytes long
     async with stage_of(empty_database) as stage:
-        await stage.dispatcher(LocalPool(1))
+        await stage.dispatcher(ThreadPool())
         study_id = await seeds(stage)
         for number in range(20):
             await tell(stage, study_id, await stage.one(study_id), float(number % 3))
@@ -186,7 +187,7 @@ async def test_a_long_log_comes_in_parts_that_fit_a_message(
 
 async def test_thousands_are_handed_out_and_told_in_one_call_each(empty_database: str) -> None:
     async with stage_of(empty_database) as stage:
-        await stage.dispatcher(LocalPool(1))
+        await stage.dispatcher(ThreadPool())
         study_id = await seeds(stage, options={"pairs": 1000}, limits={"max_trials": 2000})
         trials = await stage.ask(study_id, count=2000)
         assert [trial.number for trial in trials] == list(range(1, 2001))
@@ -200,7 +201,7 @@ async def test_thousands_are_handed_out_and_told_in_one_call_each(empty_database
 
 async def test_a_log_that_began_keeps_its_method(empty_database: str) -> None:
     async with stage_of(empty_database) as stage:
-        await stage.dispatcher(LocalPool(1))
+        await stage.dispatcher(ThreadPool())
         study_id = await seeds(stage)
         await stage.one(study_id)
         with pytest.raises(Conflict, match="never changes"):

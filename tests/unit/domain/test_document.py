@@ -25,9 +25,7 @@ def test_a_number_that_is_not_finite_is_named_with_what_to_do(number: str, quote
     assert found(Outcome, body) == {"/metrics/loss": message + hint, "/residual/1": message}
 
 
-def test_places_in_a_batch_and_with_odd_names_are_named() -> None:
-    many = '{"outcomes": [{"number": 1}, {"number": 2, "metrics": {"a/b~": NaN}}]}'
-    assert set(found(TellMany, many)) == {"/outcomes/1/metrics/a~1b~0"}
+def test_places_with_odd_names_are_named() -> None:
     assert set(found(NewTrial, '{"parameters": {"w": [1, [Infinity]]}, "metadata": NaN}')) == {
         "/parameters/w/1/0",
         "/metadata",

@@ -11,8 +11,9 @@ from hypothesis import strategies as st
 from services.domain.document import canonical
 from services.domain.errors import Invalid
 from services.domain.expressions import parse
+from services.domain.patching import patched
 from services.domain.space import point_key
-from services.domain.study import Study, StudySpec, patched
+from services.domain.study import Study, StudySpec
 from tests.support.builders import EVERY_TYPE, EVERY_VALUE, study, study_document
 
 SPACE = study(parameters=EVERY_TYPE).space

@@ -45,6 +45,18 @@ def test_pruned_trials_are_behind_the_median_and_infeasible_ones_last(told: Told
     assert ranked([(-value, state) for value, state in told], objectives=goal) == expected
 
 
+def test_a_pruned_trial_is_behind_the_median_of_those_that_keep_the_constraints() -> None:
+    spec = study(
+        parameters=[{"name": "x", "type": "float", "min": 0, "max": 1}], suggester={"name": "random"},
+        constraints=[{"metric": "c", "max": 0.0}],
+    )  # fmt: skip
+    one = law.Study(law.Problem(study="s", spec=spec, seed=1))
+    for value, c in ((1.0, 0.0), (2.0, 0.0), (3.0, 0.0), (-9.0, 1.0), (-8.0, 2.0)):
+        one.tell(one.add({"x": 0.5}), value, c=c)
+    one.tell(one.add({"x": 0.5}), -7.0, PRUNED)
+    assert ranks(one.history(), list(one.trials.values())) == [0, 1, 3, 4, 5, 2]
+
+
 def test_broken_constraints_rank_by_their_own_spread() -> None:
     spec = study(
         parameters=[{"name": "x", "type": "float", "min": 0, "max": 1}], suggester={"name": "random"},

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import sys
 from typing import Any
 
 import numpy as np
@@ -13,7 +15,7 @@ from tests.support.builders import study
 from workers.models.domination import Compromises, entered, fronts
 from workers.models.generations import ranks
 from workers.models.rounds import Rounds
-from workers.models.scores import ByValue, Scores
+from workers.models.scores import ByValue, Scores, just_behind
 
 STATES = [TrialState.COMPLETED] * 5 + [TrialState.PRUNED, TrialState.INFEASIBLE]
 CONSTRAINTS = [{"metric": "c", "max": 0.5}, {"metric": "d", "min": -1e308, "max": 1}]
@@ -37,6 +39,13 @@ def trials(count: int, goals: int, seed: int, states: list[TrialState] = STATES)
             told = {}
         found.append(Observation(number=number, told_seq=number, state=state, parameters={}, metrics=told))
     return found
+
+
+def test_what_is_pruned_stands_just_behind_the_upper_median() -> None:
+    assert just_behind(np.array([3.0, 1.0, 2.0])) == math.nextafter(2.0, 3.0)
+    columns = np.array([[1.0, -5.0], [4.0, sys.float_info.max], [3.0, sys.float_info.max], [2.0, -6.0]])
+    assert just_behind(columns).tolist() == [math.nextafter(3.0, 4.0), sys.float_info.max]
+    assert just_behind(np.empty((0, 2))).tolist() == [-sys.float_info.max] * 2  # nobody to be held back by
 
 
 @pytest.mark.parametrize("constraints", [[], CONSTRAINTS], ids=["free", "constrained"])

@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 
 from asktell.bodies import encode
-from asktell.documents import EventReader, numbers, study_document
+from asktell.documents import numbers, study_document
 from asktell.errors import Invalid
+from asktell.events import EventReader
 
 
 def test_numbers_of_numpy_become_plain() -> None:

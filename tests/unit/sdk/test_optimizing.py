@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from asktell.documents import StudyFields, TrialFields
 from asktell.errors import Invalid
+from asktell.fields import StudyFields, TrialFields
 from asktell.optimizing import Count, metrics_of, takes_trial, to_come
 
 LOSS = [{"metric": "loss", "goal": "minimize"}]

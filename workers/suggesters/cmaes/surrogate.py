@@ -20,6 +20,7 @@ from services.domain.trial import TrialState
 from workers.models.folding import Box
 from workers.models.generations import EVALUATED
 from workers.models.lq_model import FIT_SHARE, Kind, LqModel, coefficients, kendall_tau
+from workers.models.scores import just_behind
 
 from .cube import Cube
 from .ledger import Member
@@ -41,7 +42,7 @@ class Entry:
     Attributes:
         number: of the trial; x: (n,) coordinates.
         value: infinite for an infeasible one, which counts as the worst of the others.
-        is_pruned: the value is its last one and counts as no better than the median of the completed ones.
+        is_pruned: the value is its last one, held back by `just_behind`.
     """
 
     number: int
@@ -137,9 +138,8 @@ class Surrogate:
         """(m,) values of the archive, infinite for those that are infeasible."""
         y = np.array([entry.value for entry in self._archive])
         pruned = np.array([entry.is_pruned for entry in self._archive], dtype=bool)
-        completed = np.sort(y[~pruned & np.isfinite(y)])
-        if pruned.any() and len(completed):
-            y[pruned] = np.maximum(y[pruned], completed[len(completed) // 2])
+        if pruned.any():
+            y[pruned] = np.maximum(y[pruned], just_behind(y[~pruned & np.isfinite(y)]))
         return y
 
     def _data(self) -> tuple[Array, Array]:

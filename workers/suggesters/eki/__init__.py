@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from services.domain.suggester import Blob, Honours, Problem, Resources, Spec, Suggester
 
-from .options import EkiOptions, refuse
+from .options import EkiOptions, lacks, refuse
 
 
 def _create(problem: Problem, options: EkiOptions, blob: Blob | None) -> Suggester:
@@ -30,4 +30,5 @@ SPEC = Spec(
     create=_create,
     resources=Resources(timeout_seconds=60.0),
     refuse=refuse,
+    lacks=lacks,
 )

@@ -9,7 +9,9 @@ from pydantic import Field
 from services.domain.document import Document, Name
 from services.domain.errors import FieldError
 from services.domain.parameters import CategoricalParameter, Finite, FloatParameter, Parameter, VectorParameter
+from services.domain.space import Point
 from services.domain.study import StudySpec
+from services.domain.trial import Outcome
 from workers.models.latent import Normal
 
 MOST = 2000
@@ -98,6 +100,25 @@ def _refuse_design(spec: StudySpec, options: EkiOptions, real: set[str]) -> list
         return [_problem("kind", "needs designs (no condition) and unknowns (when kind is simulate)")]
     if spec.parameter_constraints or spec.constraints:
         return [_problem("kind", "no constraints are honoured in the design of experiments")]
+    return []
+
+
+def lacks(spec: StudySpec, point: Point, outcome: Outcome) -> list[FieldError]:
+    """What a completed outcome does not bring: without its residual a trial cannot move the ensemble."""
+    options = spec.suggester.options
+    if "kind" in options:
+        return []
+    if options.get("residual") != "told":
+        missing = [name for name in options.get("residual", ()) if name not in outcome.metrics]
+        return [
+            FieldError(f"/metrics/{name}", "is missing: it is part of the residual that eki drives down")
+            for name in missing
+        ]
+    if outcome.residual is None:
+        return [FieldError("/residual", "is missing: eki drives down the vector that you tell")]
+    lengths = [len(v) for name in ("targets", "noise") if isinstance(v := options.get(name), (list, tuple)) and v]
+    if lengths and lengths[0] != len(outcome.residual):
+        return [FieldError("/residual", f"has {len(outcome.residual)} items; targets and noise have {lengths[0]}")]
     return []
 
 

@@ -33,18 +33,28 @@ class Verdict:
 
 @dataclass
 class Memo:
-    """What never changes once it is known, kept from ask to ask: only to save work.
+    """What does not change once it is known, kept from ask to ask: only to save work.
 
     Attributes:
         texts, keys: of trials by number.
         closed: iterations that need nothing more.
         verdicts: on iterations by index.
+        told: when outcomes came, by number.
     """
 
     texts: dict[int, Texts] = field(default_factory=dict)
     keys: dict[int, Key] = field(default_factory=dict)
     closed: set[int] = field(default_factory=set)
     verdicts: dict[int, Verdict] = field(default_factory=dict)
+    told: dict[int, int] = field(default_factory=dict)
+
+    def read(self, history: History) -> None:
+        """Forget what followed from outcomes if one was replaced: a lost lease's trial was told after all."""
+        told = {t.number: t.told_seq for t in history.finished}
+        if any(told.get(number) != seq for number, seq in self.told.items()):
+            self.closed.clear()
+            self.verdicts.clear()
+        self.told = told
 
 
 class Known:
@@ -62,6 +72,7 @@ class Known:
         self._options = options
         self._history = history
         self._memo = memo
+        memo.read(history)
         self._sign = sign(history.spec)
         self._starts = starting_candidates(problem.space)
         self.results = ExampleResults(history)

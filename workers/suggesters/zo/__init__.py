@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from services.domain.suggester import NUMERIC, SEED, Blob, Honours, Problem, Resources, Spec, Suggester
 
+from .needs import lacks
 from .options import ZoOptions
 from .refusals import refuse
 
@@ -32,4 +33,5 @@ SPEC = Spec(
     create=_create,
     resources=Resources(timeout_seconds=60.0),
     refuse=refuse,
+    lacks=lacks,
 )

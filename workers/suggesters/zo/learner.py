@@ -90,8 +90,7 @@ class Learner:
             late: of directions of earlier steps that were completed since the last closing.
         """
         values = self._values(history, probes, told)
-        blocked = [i for i in told.directions if self._is_blocked(probes, values, i)]
-        self.damping = max(LEAST_DAMPING, self.damping / 2) if blocked else min(1.0, self.damping * RECOVERY)
+        self.dampen(any(self._is_blocked(probes, values, i) for i in told.directions))
         if len(values.infeasible) == len(told.rows):
             return None
         priced = self._priced(probes, told, values)
@@ -115,6 +114,10 @@ class Learner:
             g = self.two.inner(probes.bases[0], g)
         self.previous = f
         return Learnt(g, float(f[0]), extras, further)
+
+    def dampen(self, is_blocked: bool) -> None:
+        """Shorten the next step if this one met infeasible pairs, lengthen it again if not."""
+        self.damping = max(LEAST_DAMPING, self.damping / 2) if is_blocked else min(1.0, self.damping * RECOVERY)
 
     def late(
         self, history: History, probes: Probes, trials: Sequence[Observation], indices: Sequence[int], age: int

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from services.domain.history import History, Observation
 from services.domain.trial import TrialState
 from workers.models.generations import EVALUATED
+from workers.models.scores import just_behind
 
 from .probes import Probes
 
@@ -100,7 +101,7 @@ class Values:
 
 
 def values_of(history: History, rows: Mapping[int, Observation], usual: Array, metric: str | None = None) -> Values:
-    """Read a step's trials; a pruned one counts as its last value, but never as better than the middle of the completed ones.
+    """Read a step's trials; pruned ones are held back by `just_behind`.
 
     Args:
         usual: (m,) difference of a pair, by which an infeasible trial is at least worse than the worst.
@@ -117,9 +118,9 @@ def values_of(history: History, rows: Mapping[int, Observation], usual: Array, m
         for r, t in rows.items()
         if t.state is TrialState.PRUNED and all(name in t.metrics for name in names)
     }
-    if done:
-        middle = np.median(np.array(list(done.values())), axis=0)
-        stopped = {r: np.maximum(found, middle) for r, found in stopped.items()}
+    if stopped:
+        behind = just_behind(np.array([done[r] for r in done if rows[r].feasible is not False]).reshape(-1, len(names)))
+        stopped = {r: np.maximum(found, behind) for r, found in stopped.items()}
     objectives = done | stopped
     infeasible = frozenset(rows) - objectives.keys()
     objectives |= dict.fromkeys(infeasible, _beyond(list(objectives.values()), usual))

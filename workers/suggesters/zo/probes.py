@@ -16,6 +16,7 @@ from workers.models.estimators import Estimator
 from workers.models.estimators.directions import Directions, Draws
 
 from .coordinates import Coordinates
+from .domains import Domain
 
 Array = NDArray[np.float64]
 LEAST_SHARE = 0.1
@@ -30,7 +31,7 @@ class Direction:
     Attributes:
         offset: (n,) from the centre to the probe with sign +1.
         weight: (n,) what the slope (f⁺ - f⁻)/2 is multiplied by.
-        centres: (b, n) of each base point: the point itself, moved inside where the probes would leave the cube.
+        centres: (b, n) of each base point: the point itself, moved inside where the probes would leave the cube or the set.
         unit: (n,) the direction u itself.
     """
 
@@ -67,6 +68,7 @@ class Probes:
             wanted.
         cheap: which of them are evaluated on the proxy.
         basis: (n, k) for guided directions.
+        domain: a set that pairs of probes must not leave; None for the cube.
     """
 
     def __init__(
@@ -82,9 +84,11 @@ class Probes:
         bases: Sequence[Array],
         cheap: frozenset[int] = frozenset(),
         basis: Array | None = None,
+        domain: Domain | None = None,
     ) -> None:
         self.step, self.block, self.lead, self.cheap = step, block, lead, cheap
         self._coordinates, self._estimator = coordinates, estimator
+        self._domain = domain if estimator.is_paired else None
         self._directions = Directions(estimator.family, coordinates.size, step, block, draws, basis)
         self._is_axis = estimator.family == "coordinate"
         share = 1.0 if self._is_axis else 0.5  # of a level: less would not change a discrete value
@@ -160,6 +164,8 @@ class Probes:
         if not u.any():
             return None
         length = np.sqrt(len(u)) if self._is_axis else 1.0
+        if self._domain is not None:
+            return self._in_domain(self._domain, u, self.radius / length)
         for shrink in SHRINKS if self._coordinates.space.constraints else SHRINKS[:1]:
             reach = self.radius * shrink / length
             reach = np.where(self._coordinates.cells > 0, reach, reach * self._share(reach * u))
@@ -168,6 +174,10 @@ class Probes:
             if self._is_allowed(direction):
                 return direction
         return None
+
+    def _in_domain(self, domain: Domain, u: Array, reach: Array) -> Direction:
+        offset, share = domain.fitted(reach * u)
+        return Direction(offset, u / (reach * share), np.array([domain.centre(b, offset) for b in self.bases]), u)
 
     def _share(self, offset: Array) -> float:
         """How much of an offset fits into the cube on both sides of every base, in its continuous coordinates."""

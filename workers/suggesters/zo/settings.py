@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +18,7 @@ from workers.models.estimators import ESTIMATORS, Estimator
 from workers.models.estimators.directions import LARGEST_BLOCK
 
 from .coordinates import moved_columns, vector_parameter
+from .domains import Domain
 from .options import MOST_NUMBERS, WITHOUT_RULE, ZoOptions
 from .schemes import Conservative, Gains, Projection, Ruled, Scheme
 from .special import Accelerated, FixedPoint, FrankWolfe, OnlineToNonconvex
@@ -191,25 +193,16 @@ class Settings:
         return Ruled(x, projected, self.made_rule())
 
     def _frank_wolfe(self, x: Array, projected: Projection) -> Scheme:
-        low, width = self._range()
         return FrankWolfe(
-            self.inside(x), projected, domain=self.options.domain,
-            size=self.options.domain_size, low=low, width=width, directions=self.directions,
+            self.domain.inside(x), projected, domain=self.domain, directions=self.directions,
             is_coordinate=self.estimator.family == "coordinate",
         )  # fmt: skip
 
-    def inside(self, x: Array) -> Array:
-        """(n,) a point of the set that iterates must not leave: x, else where its line to zero enters (simplex: of its z > 0)."""
-        (low, width), size, domain = self._range(), self.options.domain_size, self.options.domain
-        z = low + width * x
-        if domain == "simplex" and (z.min() < 0 or abs(z.sum() - size) > 1e-9 * size):
-            z = np.maximum(z, 0.0)
-            z = z * (size / z.sum()) if z.sum() > 0 else np.full(len(z), size / len(z))
-        elif domain == "l1" and np.abs(z).sum() > size:
-            z = z * (size / np.abs(z).sum())
-        else:
-            return x
-        return np.asarray((z - low) / width)
+    @cached_property
+    def domain(self) -> Domain:
+        """The set that iterates must not leave; a box except for `frank-wolfe`."""
+        low, width = self._range()
+        return Domain(self.options.domain, self.options.domain_size, low, width, is_noisy=self.spec.is_noisy)
 
     def _range(self) -> tuple[float, float]:
         """Lowest value and width of the one vector that is moved; of the cube where there is none."""

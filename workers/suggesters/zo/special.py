@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
+from .domains import Domain
 from .schemes import Projection, Scheme
 
 Array = NDArray[np.float64]
 Draws = Callable[[int, str], np.random.Generator]
-Domain = Literal["box", "simplex", "l1"]
 
 
 class FrankWolfe(Scheme):
@@ -22,17 +21,17 @@ class FrankWolfe(Scheme):
     Sahu, Zaheer, Kar 2019, "Towards Gradient Free and Projection Free Stochastic Optimization".
 
     Args:
-        domain: box: the whole range; simplex: entries >= 0 that sum to `size`; l1: absolute values sum to at most `size`.
-        low, width: of the range, so that z = low + width·x is in the client's unit.
+        domain: the set.
         directions: m of a step; `is_coordinate` where they are all the axes.
     """
 
     ARRAYS = ("d",)
 
-    def __init__(self, x: Array, projected: Projection, *, domain: Domain, size: float, low: float, width: float,
-                 directions: int, is_coordinate: bool) -> None:  # fmt: skip
+    def __init__(
+        self, x: Array, projected: Projection, *, domain: Domain, directions: int, is_coordinate: bool
+    ) -> None:
         super().__init__(x, projected)
-        self._domain, self._size, self._low, self._width = domain, size, low, width
+        self._domain, self._width = domain, domain.width
         self._m, self._is_coordinate = directions, is_coordinate and directions >= len(x)
         self.d = np.zeros(len(x))
 
@@ -48,19 +47,7 @@ class FrankWolfe(Scheme):
         rho = min(1.0, 4 / (spread * t ** (2 / 3)))
         self.d = (1 - rho) * self.d + rho * g
         gamma = damping * 2 / t
-        self.x = np.clip(self.x + gamma * (self._vertex() - self.x), 0.0, 1.0)
-
-    def _vertex(self) -> Array:
-        """(n,) the point of the set that lies furthest down the tracked gradient."""
-        if self._domain == "box":
-            return np.where(self.d > 0, 0.0, 1.0)
-        z = np.zeros(len(self.d))
-        if self._domain == "simplex":
-            z[int(np.argmin(self.d))] = self._size
-        else:
-            i = int(np.argmax(np.abs(self.d)))
-            z[i] = -self._size * np.sign(self.d[i])
-        return (z - self._low) / self._width
+        self.x = np.clip(self.x + gamma * (self._domain.vertex(self.d) - self.x), 0.0, 1.0)
 
 
 class OnlineToNonconvex(Scheme):

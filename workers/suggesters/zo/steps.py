@@ -8,18 +8,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from services.domain.history import History, Observation
-from services.domain.parameters import VectorParameter
 from services.domain.suggester import Blob, Problem
 from services.domain.trial import TrialState
 from workers.models.estimators.directions import guiding_basis
 
-from . import outcomes
+from . import outcomes, reported
 from .ahead import Ahead, Place
-from .coordinates import Coordinates, vector_parameter
-from .gradient import Slopes
+from .coordinates import Coordinates
 from .late import Latecomers, own, under
 from .learner import Learner, Learnt
-from .options import JVP, PROXY
+from .options import PROXY
 from .outcomes import Told, closed, evaluated
 from .probes import Probes
 from .rows import Known, Rows
@@ -92,6 +90,7 @@ class Steps:
         return Probes(
             self._coordinates, self._settings.estimator, self._problem.generator, step=step, block=block, lead=lead,
             radius=radius, bases=bases, cheap=cheap, basis=guiding_basis(self._moves) if is_guided else None,
+            domain=None if self._settings.domain.kind == "box" else self._settings.domain,
         )  # fmt: skip
 
     def _directions(self) -> int:
@@ -144,10 +143,8 @@ class Steps:
 
     def _is_usable(self, trial: Observation) -> bool:
         slope, done = self._settings.estimator.slope, trial.state is TrialState.COMPLETED
-        if slope == "told":
-            return done and JVP in trial.metrics
-        if slope == "residual":
-            return done and trial.residual is not None and len(trial.residual) == self._coordinates.size
+        if slope in ("told", "residual"):
+            return trial.state is TrialState.INFEASIBLE or reported.is_known(trial, slope, self._coordinates.size)
         place = self.probes.place(trial.origin["row"])
         if done and place.base in self.probes.cheap and PROXY not in trial.metrics:
             return False
@@ -156,8 +153,7 @@ class Steps:
     def _take(self, history: History, told: Told, seq: int) -> None:
         before, probes = self.scheme.x, self.probes
         if self._settings.estimator.slope in ("told", "residual"):
-            g, f = self._reported(history, told)
-            self.scheme.move(g, f, self.step, 1.0, {"slope": np.array(np.abs(g).mean())})
+            self._take_reported(history, told)
         else:
             late = self._late.slopes(history, self._learner, probes, self._since, seq)
             learnt = self._learner.learn(history, probes, told, late)
@@ -168,10 +164,28 @@ class Steps:
                 self._move(learnt, probes)
         self._remember(before, probes)
 
+    def _take_reported(self, history: History, told: Told) -> None:
+        """A step whose gradient was told: every trial of it stands at the iterate."""
+        slope, size = self._settings.estimator.slope, self._coordinates.size
+        trials = [(i, told.rows[self.probes.row(i, 0, 0)]) for i in told.directions]
+        known = [(i, t) for i, t in trials if reported.is_known(t, slope, size)]
+        self._learner.dampen(not known)
+        if not known:
+            self._retreat()
+            return
+        width = self._settings.domain.width
+        if slope == "residual":
+            g = reported.residual(known[0][1], width)
+        else:
+            g = reported.gradient(history, [(self.probes.direction(i), t) for i, t in known], width)
+        f = reported.value(history, [t for _, t in known])
+        self._feasible, self._learner.previous = self.scheme.x, np.array([f])
+        self.scheme.move(g, f, self.step, self._learner.damping, {"slope": np.array(np.abs(g).mean())})
+
     def _retreat(self) -> None:
         """No probe of this step could be evaluated: back to where some could; where none ever could, to anywhere."""
         if self._learner.previous is not None:
-            self.scheme.x = self._settings.inside(self._feasible)
+            self.scheme.x = self._settings.domain.inside(self._feasible)
             return
         anywhere = self._problem.generator(self.step, "start").random(self._coordinates.size)
         projected = self._coordinates.projected
@@ -197,21 +211,6 @@ class Steps:
         rows = (row for row, t in told.rows.items() if t.state is not TrialState.INFEASIBLE)
         found = self.probes.coordinates(self.probes.place(min(rows)))
         return self.scheme.x if found is None else found
-
-    def _reported(self, history: History, told: Told) -> tuple[Array, float]:
-        """(n,) gradient from told derivatives, or a told residual, in cube units."""
-        vector = vector_parameter(self._problem.space, self._settings.options.held)
-        assert isinstance(vector, VectorParameter)
-        width = vector.max - vector.min
-        trials = [told.rows[self.probes.row(i, 0, 0)] for i in told.directions]
-        f = float(np.mean([np.clip(history.values(t)[0], -1e150, 1e150) for t in trials]))
-        if self._settings.estimator.slope == "residual":
-            return np.clip(np.array(trials[0].residual) / width, -1e100, 1e100), f
-        sign = 1.0 if history.spec.objectives[0].goal == "minimize" else -1.0
-        slopes = np.clip(np.array([[sign * t.metrics[JVP]] for t in trials]), -1e150, 1e150)
-        units = [self.probes.direction(i) for i in told.directions]
-        weights = np.array([d.unit for d in units if d is not None]) * np.sqrt(len(self.scheme.x)) * width
-        return Slopes(slopes, weights, np.ones(len(slopes))).gradient()[0], f
 
     # -- candidates of a careful scheme
 

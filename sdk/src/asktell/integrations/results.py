@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
-from ..documents import TrialFields
+from ..fields import TrialFields
 from ..study import Study
 from ..trial import Trial
 from .adapters import SCORE, Examples
