@@ -79,6 +79,7 @@ def test_the_sphere_is_left_behind_at_the_rate_of_the_literature() -> None:
     assert 0.14 < np.median(rates) < 0.22
 
 
+@pytest.mark.filterwarnings("ignore:Bounds are")
 def test_it_is_nevergrads_at_the_same_first_step() -> None:
     import nevergrad as ng
 

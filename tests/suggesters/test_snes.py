@@ -15,10 +15,6 @@ from services.domain.trial import TrialState
 from tests.suggesters import law, local_study
 from tests.suggesters.local_study import lowest, optimise, path, values
 from tests.support.objectives import sphere
-from workers.models.cross_entropy import Columns
-from workers.models.generations import ranked
-from workers.models.natural import Member, NaturalDistribution, learning_rate, usual_popsize, utilities, worth
-from workers.models.stagnation import Run
 from workers.suggesters.registry import get
 from workers.suggesters.snes import Snes
 
@@ -92,59 +88,6 @@ def test_a_study_follows_the_natural_gradient() -> None:
     assert np.linalg.norm(mean - 0.3) < 0.5 * np.linalg.norm(np.full(n, 0.2))
 
 
-def test_constants_are_the_papers() -> None:
-    assert [usual_popsize(n) for n in (1, 10, 100, 1000, 100_000)] == [4, 10, 17, 24, 38]
-    assert [learning_rate(n) for n in (10, 1000)] == pytest.approx([0.335365, 0.062662], abs=1e-6)
-    assert utilities(4) == pytest.approx(np.array([1.0986, 0.4055, 0, 0]) / 1.5041 - 0.25, abs=1e-4)
-    assert worth([0.0, 1.5, 1.5, 3.0]) == pytest.approx([utilities(4)[0], *2 * [utilities(4)[1:3].mean()], -0.25])
-    assert worth([1.0, 1.0, 1.0]) == pytest.approx([0, 0, 0])
-
-
-def direct(f: Callable[[Array], float], n: int, seed: int, target: float, most: int) -> int:
-    """Evaluations to a target, generation by generation, without a service."""
-    rng, size = np.random.default_rng(seed), usual_popsize(n)
-    search = NaturalDistribution(Columns(np.zeros(n, dtype=np.int64), ()), np.full(n, 0.3), 0.06, 1 / 3)
-    for told in range(size, most, size):
-        draws = rng.standard_normal((size, n))
-        found = [f(search.sample(z, np.empty(0))) for z in draws]
-        if min(found) < target:
-            return told
-        order = ranked([(0, v) for v in found])
-        search.learn([Member(z, z, rank) for z, rank in zip(draws, order, strict=True)])
-    return most
-
-
-def reference(f: Callable[[Array], float], n: int, seed: int, target: float, most: int) -> int:
-    """The same by the separable CMA-ES of PyPI's `cmaes`."""
-    from cmaes import SepCMA
-
-    other = SepCMA(mean=np.full(n, 0.3), sigma=0.06, seed=seed)
-    for told in range(other.population_size, most, other.population_size):
-        found = [(x, f(x)) for x in (other.ask() for _ in range(other.population_size))]
-        if min(v for _, v in found) < target:
-            return told
-        other.tell(found)
-    return most
-
-
-@pytest.mark.parametrize(
-    ("n", "exponent", "target", "low", "high"),
-    [(10, 0, 1e-8, 1.1, 2.2), (10, 6, 1e-6, 0.7, 1.4), (100, 0, 1e-1, 1.2, 3.5), (100, 6, 1e4, 0.3, 1.0)],
-    ids=["sphere 10", "ellipsoid 10", "sphere 100", "ellipsoid 100"],
-)
-def test_evaluations_to_a_target_beside_the_separable_cma_es(
-    n: int, exponent: int, target: float, low: float, high: float
-) -> None:
-    scales = 10 ** (exponent * np.arange(n) / (n - 1))
-
-    def f(x: Array) -> float:
-        return float((scales * (x - 0.5) ** 2).sum())
-
-    ours, theirs = (np.median([who(f, n, s, target, 60_000) for s in range(3)]) for who in (direct, reference))
-    assert ours < 60_000
-    assert low < ours / theirs < high
-
-
 def test_only_the_order_of_values_counts_and_scales_of_coordinates_do_not() -> None:
     def run(value: Callable[[float], float], scale: float = 1.0) -> list[list[float]]:
         parameters = [{"name": n, "type": "float", "min": 0, "max": scale} for n in "xyz"]
@@ -180,21 +123,6 @@ def test_a_late_and_a_foreign_outcome_attract_and_never_repel() -> None:
         assert np.linalg.norm(good["mean"] - alone["mean"]) > 0.01
         assert np.linalg.norm(bad["mean"] - alone["mean"]) < np.linalg.norm(good["mean"] - alone["mean"])
     assert (ends(("foreign", -1.0))["mean"] > alone["mean"]).all()
-
-
-def test_what_it_did_not_draw_moves_the_mean_only_towards_itself_and_no_deviation() -> None:
-    draws = np.random.default_rng(1).standard_normal((5, 3))
-
-    def ends(rank: float, step: float) -> tuple[Array, Array]:
-        search = NaturalDistribution(Columns(np.zeros(3, dtype=np.int64), ()), np.full(3, 0.5), 0.1, 1 / 3)
-        ranks = iter(r for r in range(6) if r != rank)
-        own = [Member(z, z, next(ranks)) for z in draws]
-        search.learn([*own, Member(np.full(3, step), np.zeros(3), rank, is_drawn=False)])
-        return search.mean, search.deviation
-
-    np.testing.assert_array_equal(ends(5, 2.0)[0], ends(5, -2.0)[0])
-    assert (ends(0, 2.0)[0] > ends(0, -2.0)[0]).all()
-    np.testing.assert_array_equal(ends(0, 2.0)[1], ends(0, 9.0)[1])
 
 
 def test_failed_rows_are_replaced_and_too_few_outcomes_halve_the_deviation() -> None:
@@ -284,21 +212,6 @@ def test_a_run_that_is_over_begins_again_elsewhere_with_twice_the_population() -
     assert max(told) >= 2 * sizes[0]
     stay = optimise(problem(2, seed=1, options={"restarts": "none"}), value, 900)
     assert {t.origin["row"] for t in stay.trials.values()} == set(range(sizes[0]))
-
-
-def test_a_run_stalls_where_medians_stagnate_or_values_are_equal() -> None:
-    better, flat, steps = Run(), Run(), Run()
-    for g in range(200):
-        keys = [(0, 1.0 - g / 1e3), (0, 2.0), (0, 3.0), (0, 4.0)]
-        better.add([4 * g + k for k in range(4)], keys)
-        for run in (flat, steps):
-            run.add([4 * g + k for k in range(4)], [(0, 1.0)] * 4)
-    assert better.best is not None and better.best[0] == 796
-    assert better.has_stalled([(0, 0.8), (0, 2.0)], 1, knows_plateaus=False)  # its median has never moved
-    assert not better.has_stalled([(0, 0.8), (0, 2.0)], 8, knows_plateaus=False)
-    assert flat.has_stalled([(0, 1.0)] * 4, 8, knows_plateaus=False)
-    assert not steps.has_stalled([(0, 1.0)] * 4, 8, knows_plateaus=True)
-    assert Run.load(law.blobs.loads(law.blobs.dumps(law.blobs.Blob(version=1, document=flat.save()))).document) == flat
 
 
 # -- every kind of parameter, every kind of day

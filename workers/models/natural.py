@@ -139,7 +139,6 @@ class NaturalDistribution(SearchDistribution):
         self.mean = reflected(np.where(self._ordered, self.mean + self.deviation * moved, self.mean))
         self.deviation = np.minimum(self.deviation * np.exp(self.rate / 2 * spread), self._most)
         self._learn_shares(members, [value + 1 / len(values) for value in values])
-        self.keep_wide(0.0)
 
     def _learn_shares(self, members: Sequence[Member], weights: list[float]) -> None:
         for j, column in enumerate(self.columns.categorical):

@@ -89,10 +89,8 @@ class OnePlusOne:
             point, origin["tells"] = self._child(parent.parameters, chain.sigma, rng, is_known)
             reason = f"step of size {chain.sigma:.3g} from trial {parent.number}"
         if point is None or (self._must_differ and is_known(point_key(point))):
-            point, origin["tells"] = (
-                unused(self._space, is_known, rng) if self._must_differ else draw(self._space, rng),
-                False,
-            )
+            point = unused(self._space, is_known, rng) if self._must_differ else draw(self._space, rng)
+            origin["tells"], reason = False, f"from anywhere, for chain {place} found nothing that is allowed and new"
         return None if point is None else Suggestion(parameters=point, reason=reason, origin=origin)
 
     def _child(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import importlib.util
 import pkgutil
 from functools import cache
 
@@ -21,10 +22,16 @@ def specs() -> dict[str, Spec]:
     return dict(sorted(found.items()))
 
 
+@cache
 def get(name: str) -> Spec:
-    """One suggester.
+    """One suggester. Where its file has its name nothing else is loaded: a process that computes needs no more.
 
     Raises:
         KeyError: there is none of this name.
     """
+    file = name.replace("-", "_")
+    if file.isidentifier() and importlib.util.find_spec(f"{__package__}.{file}") is not None:
+        spec = getattr(importlib.import_module(f"{__package__}.{file}"), "SPEC", None)
+        if isinstance(spec, Spec) and spec.name == name:
+            return spec
     return specs()[name]
