@@ -31,7 +31,7 @@ from .settings import Settings
 
 log = structlog.get_logger("server")
 GRACE_SECONDS = 5
-WARM_AFTER_SECONDS = 20
+WARM_AFTER_SECONDS = 5
 
 
 def build_services(settings: Settings) -> Services:

@@ -228,7 +228,8 @@ async def test_a_study_without_edits_waits_and_does_not_spin(address: str, serve
         await dispatcher(stage)
         study_id = await talker(stage, edits=False)
         assert await stage.ask(study_id, wait_seconds=4) == []
-        assert 1 <= len(server.calls) <= 6
+        await until(lambda: server.calls != [])  # a slow machine has not come to its first one
+        assert len(server.calls) <= 6
         state = (await stage.services.studies.get(ADMIN, study_id)).state
         assert state == "active"  # not taken for used up
         server.script = in_turn("<text>back</text>")
