@@ -1,6 +1,6 @@
 """Many rows in one statement, each a tuple of values in the order of named columns. On Postgres rows travel as one JSON parameter,
-which the database unpacks: binding 35 columns a row one by one cost more than all the rest of a transaction. What all rows of a
-statement share, most columns of a batch, travels once beside it. SQLite has no wire; there the driver's own loop is the fastest,
+which the database unpacks: binding 35 columns a row one by one cost more than all the rest of a transaction. What the rows of a
+batch share, which is most of their columns, travels once beside it. SQLite has no wire; there the driver's own loop is the fastest,
 over values that are turned here, column by column, into what it stores and back (SQLAlchemy's way of doing that costs more than
 the database)."""
 
@@ -22,6 +22,8 @@ from .tables import UtcTime
 Form = Callable[[Any], Any]
 MOST_VALUES = 5000
 """In one statement on SQLite, which takes 32 766 of them."""
+FEW_ROWS = 16
+"""Fewer than so many are sent as they are: to find what they share costs more than to send it."""
 MOST_ROWS = 1000
 """In one statement on Postgres: inside a pipeline it stores the first ones while we write the next, and unpacks them in memory."""
 
@@ -41,7 +43,7 @@ def insert_rows(connection: Connection, table: Table, names: tuple[str, ...], ro
             connection.exec_driver_sql(statement, tuple(chain.from_iterable(part)))
         return
     for given in _parts(names, rows):
-        connection.execute(_insert(table, names), given)
+        connection.execute(_insert(table, names, "shared" in given), given)
 
 
 def update_rows(
@@ -64,7 +66,7 @@ def update_rows(
         connection.exec_driver_sql(statement, list(zip(*values.values(), strict=True)))
         return
     for given in _parts(names, rows):
-        connection.execute(_update(table, changed, tuple(keys)), given)
+        connection.execute(_update(table, changed, tuple(keys), "shared" in given), given)
 
 
 def read_columns(connection: Connection, query: Select[Any], columns: tuple[Column[Any], ...]) -> list[Sequence[Any]]:
@@ -87,33 +89,38 @@ def raw_columns(
 
 
 @cache
-def _insert(table: Table, names: tuple[str, ...]) -> Any:
+def _insert(table: Table, names: tuple[str, ...], shares: bool) -> Any:
     columns = ", ".join(f'"{name}"' for name in names)
-    return text(f'INSERT INTO "{table.name}" ({columns}) SELECT {columns} FROM {_given(table)}')
+    return text(f'INSERT INTO "{table.name}" ({columns}) SELECT {columns} FROM {_given(table, shares)}')
 
 
 @cache
-def _update(table: Table, changed: tuple[str, ...], keys: tuple[str, ...]) -> Any:
+def _update(table: Table, changed: tuple[str, ...], keys: tuple[str, ...], shares: bool) -> Any:
     new = ", ".join(f'"{name}" = given."{name}"' for name in changed)
     same = " AND ".join(f'"{table.name}"."{key}" = given."{key}"' for key in keys)
-    return text(f'UPDATE "{table.name}" SET {new} FROM {_given(table)} AS given WHERE {same}')
+    return text(f'UPDATE "{table.name}" SET {new} FROM {_given(table, shares)} AS given WHERE {same}')
 
 
-def _given(table: Table) -> str:
-    shared = f'json_populate_record(NULL::"{table.name}", CAST(:shared AS json))'
+def _given(table: Table, shares: bool) -> str:
+    shared = f'NULL::"{table.name}"'
+    if shares:
+        shared = f"json_populate_record({shared}, CAST(:shared AS json))"
     return f"json_populate_recordset({shared}, CAST(:rows AS json))"
 
 
 def _parts(names: tuple[str, ...], rows: Sequence[tuple[Any, ...]]) -> Iterator[dict[str, str]]:
-    """The parameters of one statement after the other: what its rows share, and the rest of each."""
+    """The parameters of one statement after the other: what its rows share, where they are many, and the rest of each."""
     for start in range(0, len(rows), MOST_ROWS):
         part = rows[start : start + MOST_ROWS]
+        if len(part) < FEW_ROWS:
+            yield {"rows": _json([dict(zip(names, row, strict=True)) for row in part])}
+            continue
         columns = dict(zip(names, zip(*part, strict=True), strict=True))
-        # The same objects, not equal ones: 1 and True are equal and not the same JSON.
+        # The same objects, not equal ones: 1 and True are equal and not the same JSON. Keys differ: something is left of each row.
         shared = {name: column[0] for name, column in columns.items() if all(map(is_, column, repeat(column[0])))}
         own = [name for name in names if name not in shared]
-        rest = [dict(zip(own, row, strict=True)) for row in zip(*(columns[n] for n in own), strict=True)]
-        yield {"shared": _json(shared), "rows": _json(rest or [{}] * len(part))}
+        rest = [dict(zip(own, row, strict=True)) for row in zip(*(columns[name] for name in own), strict=True)]
+        yield {"shared": _json(shared), "rows": _json(rest)}
 
 
 def _stored(table: Table, names: tuple[str, ...], rows: Sequence[tuple[Any, ...]]) -> dict[str, Sequence[Any]]:

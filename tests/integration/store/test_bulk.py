@@ -97,17 +97,17 @@ def test_what_rows_share_and_what_they_do_not(connection: Connection) -> None:
     names = ("study_id", "number", "parameters", "std", "value", *values)
     rows = [
         ("many", number, parameters[number % 6], {"m": 0.5} if number % 3 else None, number % 2 + 0.5, *values.values())
-        for number in range(2500)
+        for number in range(2001)
     ]  # fmt: skip
     insert_rows(connection, trials, names, rows)
     query = select(trials.c.parameters, trials.c.std, trials.c.value, trials.c.labels).order_by(trials.c.number)
     found = [tuple(row) for row in connection.execute(query)]
     assert list(map(repr, found)) == [repr((p, std, value, {})) for _, _, p, std, value, *_ in rows]
 
-    changed = [({"m": 1.0}, None, number, "many", number) for number in range(1, 2500)]
+    changed = [({"m": 1.0}, None, number, "many", number) for number in range(1, 2001)]
     update_rows(connection, trials, ("metrics", "std", "seq", "study_id", "number"), ("study_id", "number"), changed)
     query = select(trials.c.metrics, trials.c.std, trials.c.seq, trials.c.worker).order_by(trials.c.number)
     assert [tuple(row) for row in connection.execute(query)] == [
         ({}, None, ROW["seq"], ROW["worker"]),
-        *(({"m": 1.0}, None, number, ROW["worker"]) for number in range(1, 2500)),
+        *(({"m": 1.0}, None, number, ROW["worker"]) for number in range(1, 2001)),
     ]
