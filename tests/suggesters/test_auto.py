@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from services.domain.history import History, Observation
+from services.domain.suggester import Suggestion
 from services.domain.trial import TrialState
 from tests.suggesters import law
 from tests.support.builders import study
@@ -72,7 +73,8 @@ def picked(told: int, suggesters: Any = lambda i: "gp", value: Any = lambda i: 1
             "gp",
         ),
         (0, {"parameters": floats(150)}, "turbo"),
-        (0, {"parameters": floats(400)}, "cmaes"),
+        (0, {"parameters": floats(400)}, "one-plus-one"),
+        (0, {"parameters": floats(400), "objectives": [{"metric": "a", "noisy": True}]}, "cmaes"),
         (0, {"parameters": floats(400), "constraints": [{"metric": "c", "max": 1}]}, "turbo"),
         (2001, {"parameters": [*floats(5), CATEGORY]}, "turbo"),
         (0, {"parameters": [*floats(2), TEXT]}, "plum"),
@@ -84,7 +86,11 @@ def picked(told: int, suggesters: Any = lambda i: "gp", value: Any = lambda i: 1
         (0, {"parameters": [TOKENS, CATEGORY]}, "claps"),
         (0, {"parameters": [{**TOKENS, "vocabulary": ["a", "b", "c"]}]}, "gp"),
         (0, {"parameters": [{**VECTOR, "name": name} for name in "vw"]}, "bbt"),
-        (0, {"parameters": [VECTOR]}, "cmaes"),
+        (3999, {"parameters": [VECTOR]}, "one-plus-one"),
+        (4000, {"parameters": [VECTOR]}, "cmaes"),
+        (25_000, {"parameters": [{**VECTOR, "length": 2500}]}, "snes"),
+        (0, {"parameters": [{**VECTOR, "length": 2500}, CATEGORY]}, "one-plus-one"),
+        (0, {"parameters": [{**VECTOR, "length": 2500}], "objectives": [{"metric": "a"}, {"metric": "b"}]}, "sobol"),
     ],
 )
 def test_the_study_decides(told: int, fields: dict[str, Any], expected: str) -> None:
@@ -180,6 +186,23 @@ def test_the_coordinates_have_one_turn_that_solves_a_rugged_sum_and_then_the_pop
     assert min(values[: 400 + 4 * 71 + 1]) < 1e-6
 
 
+def test_in_many_dimensions_some_coordinates_in_their_best_valleys_do_not_end_the_turn() -> None:
+    of = cheap(20, 20_000)
+    one, suggester, rng = law.Study(of), law.make(get("auto"), of), np.random.default_rng(2)
+    valleys = np.linspace(0.21, 0.83, 20) + np.where(np.arange(20) < 4, 0.0, 0.1)
+    points = [valleys, *rng.random((1999, 20))]
+    for x in points:
+        found = Suggestion(parameters={f"x{j}": float(x[j]) for j in range(20)}, reason="", suggester="cmaes")
+        one.tell(one.start(found), rugged(x))
+    history = one.history()
+    for _ in range(20 * 71 + 1):
+        (suggestion,) = suggester.suggest(history, 1)
+        number = one.start(suggestion)
+        one.tell(number, rugged(np.array(list(suggestion.parameters.values()))))
+        history.update([one.trials[number]], seq=one.seq, next_number=len(one.trials) + 1)
+    assert min(t.metrics["loss"] for t in one.trials.values()) < 1e-6
+
+
 def test_a_search_that_the_coordinates_cannot_help_is_hardly_delayed() -> None:
     spread = np.linspace(1, 30, 6)
     rotation = np.linalg.qr(np.random.default_rng(1).normal(size=(6, 6)))[0]
@@ -224,3 +247,14 @@ def test_a_language_model_without_a_text_is_refused() -> None:
     with pytest.raises(Invalid) as error:
         get("auto").check(study(llm={"profile": "p"}))
     assert error.value.errors[0].pointer == "/llm"
+
+
+def test_what_a_single_point_found_in_many_dimensions_is_where_the_population_starts() -> None:
+    spec = study(parameters=[{**VECTOR, "length": 301}], suggester={"name": "auto"}, seed=3)
+    one = drive(law.Problem(study="s", spec=spec, seed=3), 3110, lambda x: float(np.sum((x - 1.5) ** 2)), batch=10)
+    whom, values = by_whom(one), [one.trials[n].metrics["loss"] for n in sorted(one.trials)]
+    assert whom == ["one-plus-one"] * 3010 + ["cmaes"] * 100
+    found = min(values[:3010])
+    assert found < 0.2 * values[0]
+    assert max(values[3010:]) < 3 * found
+    assert min(values[3010:]) < found

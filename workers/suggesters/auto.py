@@ -8,8 +8,9 @@ The policy in one look (`choose`):
 - token sequences too long to model: `claps`. Orders too long to model: `annealing` for few workers, `ga` for many, `nsga2` for several
   goals. Conditional texts, texts with several goals: `random`.
 - several vectors with over 300 numbers together and nothing else, one goal: `bbt`, block by block.
-- over 1000 dimensions: `sobol` where nothing else serves, for no model here would learn anything in time.
-- over 300 dimensions, numbers only, one goal, no constraints: `cmaes` with scales alone.
+- over 300 dimensions, numbers only, one goal, no constraints: `one-plus-one` for the first 10 trials a dimension, unless outcomes are
+  noisy, then `cmaes` with scales alone, over 2000 dimensions `snes`: from the best point known.
+- over 1000 dimensions otherwise: `one-plus-one`, and `sobol` for several goals: no model here would learn anything in time.
 - 2 to 100 dimensions, numbers only, one goal, no noise nor constraints, where trials are cheap (a budget of 50 a dimension and 100 at
   least, or none and 30 a dimension and 100 told): `cmaes` with its quadratic surrogate and BIPOP restarts, from the best point known.
   In 2 dimensions `gp` has the first 20 trials a dimension, in more `cobyla` the first 5. From 100 trials a dimension on, unless
@@ -50,6 +51,8 @@ VERSION = 1
 FEW_PARAMETERS = 100
 MOST_CORRELATED = 300
 MOST_DIMENSIONS = 1000
+MOST_SCALES = 2000
+ONE_POINT_FIRST = 10
 MOST_EXACT = 2000
 MOST_FOR_GOALS = 500
 MOST_CHAINS = 8
@@ -58,6 +61,7 @@ CONTEST_FROM = 300
 CONTEST_EVERY = 50
 FEWEST_JUDGED = 20
 FIRST_OUTCOMES = 3
+FEWEST_IDLE = 3
 
 
 class Auto:
@@ -114,7 +118,7 @@ class Auto:
         if name not in self._made:
             spec = get(name)
             problem = self._problem
-            options = _cmaes_options(problem.spec) if name == "cmaes" else {"chains": 1} if name == "step" else {}
+            options = _OPTIONS[name](problem.spec) if name in _OPTIONS else {}
             self._made[name] = spec.create(problem, spec.parse_options(options), self._blobs.get(name))
         return self._made[name]
 
@@ -142,6 +146,14 @@ def _cmaes_options(spec: StudySpec) -> dict[str, Any]:
     return {"surrogate": "lq"} if d > HIGH_DIMENSION and not spec.space.is_finite else {}
 
 
+def _step_options(spec: StudySpec) -> dict[str, Any]:
+    """A patience that grows with the coordinates: `cmaes` was there, so that several in a row may be in their best valleys."""
+    return {"chains": 1, "patience": max(FEWEST_IDLE, dimensions(spec) // 4)}
+
+
+_OPTIONS = {"cmaes": _cmaes_options, "step": _step_options}
+
+
 def choose(spec: StudySpec, history: History) -> tuple[str, str]:
     """The suggester for a study with this history, and why: a pure function of both."""
     from workers.models.sequence_codec import SEQUENCES, SequenceCodec, too_long
@@ -165,13 +177,14 @@ def choose(spec: StudySpec, history: History) -> tuple[str, str]:
     if single and d > MOST_CORRELATED and vectors and _serves("bbt", spec):
         return "bbt", f"{len(spec.parameters)} vectors are taken one after the other"
     if single and plain and not spec.constraints and d > MOST_CORRELATED:
-        return "cmaes", f"{d} dimensions are many for a model of everything"
+        return _for_very_many(spec, d, n)
     if single and plain and 2 <= d <= FEW_PARAMETERS and free >= 2 and not spec.is_noisy and not spec.constraints:
         cheap = for_cheap_trials(spec, history, d, n)
         if cheap is not None:
             return cheap
     if d > MOST_DIMENSIONS:
-        return "sobol", f"{d} dimensions are too many to learn from"
+        name = "one-plus-one" if _serves("one-plus-one", spec) else "sobol"
+        return name, f"{d} dimensions are too many for a model"
     if single and d > FEW_PARAMETERS:
         return "turbo", f"{d} dimensions ask for a trust region"
     if single and n > MOST_EXACT:
@@ -181,6 +194,13 @@ def choose(spec: StudySpec, history: History) -> tuple[str, str]:
     if len(spec.objectives) > 1 and n > MOST_FOR_GOALS and _serves("nsga2", spec):
         return "nsga2", f"{n} trials are many for a model of every goal"
     return "gp", "trials are dear"
+
+
+def _for_very_many(spec: StudySpec, d: int, n: int) -> tuple[str, str]:
+    """Numbers in so many dimensions that scales are all that can be learned of them."""
+    if n < ONE_POINT_FIRST * d and not spec.is_noisy:
+        return "one-plus-one", f"{n} trials are few for {d} dimensions"
+    return "cmaes" if d <= MOST_SCALES else "snes", f"{d} dimensions are many for a model of everything"
 
 
 def _for_long_sequences(spec: StudySpec) -> tuple[str, str]:
