@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import os
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -11,9 +13,11 @@ from typing import Any
 import psutil
 import pytest
 
+from tests.support.servers import wait_for
 from tests.support.stage import kill_at, lives, staged, until, until_exists
 from tests.support.troublesome import SOURCE
-from workers.pools.ray_pool import PRIVATE, RayPool
+from workers.pools.ray_pool import RayPool
+from workers.pools.ray_start import PRIVATE, children, end_half_started
 
 pytestmark = pytest.mark.ray
 TOKEN = "c0ffee" * 8
@@ -24,12 +28,26 @@ def cluster() -> Iterator[Any]:
     """A head and a second node, one core each, on loopback, with a token."""
     for name, value in (PRIVATE | {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": TOKEN}).items():
         os.environ.setdefault(name, value)  # and left there: Ray keeps the first token that a process has seen
-    from ray.cluster_utils import Cluster
-
-    found: Any = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
-    found.second = found.add_node(num_cpus=1)
+    found = started() or started() or started()
+    assert found is not None
     yield found
     found.shutdown()
+
+
+def started() -> Any:
+    """The cluster; None where a node was not ready within the 30 s that Ray gives it, as on a busy machine."""
+    from ray.cluster_utils import Cluster
+
+    before = children()
+    found: Any = Cluster()
+    try:
+        found.add_node(num_cpus=1, include_dashboard=False)
+        found.second = found.add_node(num_cpus=1)
+    except Exception:
+        found.shutdown()
+        end_half_started(before)
+        return None
+    return found
 
 
 def raylet_of(node: Any) -> int:
@@ -66,3 +84,20 @@ async def test_a_node_killed_in_mid_suggestion_costs_the_client_nothing(cluster:
 def parent_of(marker: Path) -> int:
     """The parent of the process whose id stands in a file."""
     return psutil.Process(int(marker.read_text())).ppid()
+
+
+def test_what_a_start_that_failed_left_running_is_ended_and_nothing_else() -> None:
+    import ray
+
+    before = children()
+    sleep = [sys.executable, "-c", "import time; time.sleep(600)"]
+    other, half_started = subprocess.Popen(sleep), subprocess.Popen([*sleep, f"{Path(ray.__file__).parent}/core/x"])
+    try:
+        wait_for(lambda: len(psutil.Process(half_started.pid).cmdline()) == 4)
+        end_half_started(before)
+        wait_for(lambda: not lives(half_started.pid))
+        assert lives(other.pid)
+    finally:
+        for process in (other, half_started):
+            process.kill()
+            process.wait()

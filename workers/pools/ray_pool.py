@@ -1,12 +1,10 @@
-"""A pool of Ray actors: suggesters on every node of a cluster. The one module that imports Ray, when the first job comes."""
+"""A pool of Ray actors: suggesters on every node of a cluster. Ray is imported when the first job comes."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
 import math
-import os
-import secrets
 import time
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -15,7 +13,8 @@ from typing import Any
 import structlog
 
 from .pool import ERRORS, Answer, Job, RunnerLost, SuggesterHung, SuggesterOutOfMemory
-from .runner import REGISTRY, SINGLE_THREAD
+from .ray_start import connected
+from .runner import REGISTRY
 from .schedule import Patience, Schedule
 
 log = structlog.get_logger("pool.ray")
@@ -26,13 +25,6 @@ KILL_SECONDS = 10.0
 REFRESH_SECONDS = 10.0
 IDLE_SECONDS = 300.0
 RETRY_SECONDS = 5.0
-STORE_BYTES = 256 * 2**20
-
-PRIVATE = {
-    "RAY_USAGE_STATS_ENABLED": "0",  # report nothing to anyone
-    "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",  # a cluster of this machine alone listens on loopback only
-    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,7 +145,7 @@ class RayPool:
                 raise RunnerLost("the Ray cluster did not answer a moment ago")
             started = time.monotonic()
             try:
-                self._ray = await self._blocking(_connected, self._address, self._most)
+                self._ray = await self._blocking(connected, self._address, self._most)
             except Exception as error:  # Ray raises of every kind here; the dispatcher tries again
                 self._retry_at = time.monotonic() + RETRY_SECONDS
                 log.warning("ray.away", address=self._address, error=f"{type(error).__name__}: {error}"[:500])
@@ -289,34 +281,3 @@ class RayPool:
                     await self._blocking(self._ray.kill, actor)
             except Exception as error:  # it may be gone already, with its node or its cluster
                 log.debug("actor.not_killed", error=type(error).__name__)
-
-
-def _connected(address: str | None, places: int | None) -> Any:
-    """Ray, connected; blocks for some seconds.
-
-    Token authentication needs the same `RAY_AUTH_TOKEN` in every process of a cluster: one that is started here draws
-    its own, one that is joined brings it in the environment.
-    """
-    for name, value in PRIVATE.items():
-        if address is None or name != "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER":
-            os.environ.setdefault(name, value)
-    if address is None:
-        os.environ.setdefault("RAY_AUTH_MODE", "token")
-        os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
-    import ray
-
-    options: dict[str, Any] = {
-        "address": address or "local",
-        "namespace": "asktell",
-        "log_to_driver": False,
-        "configure_logging": False,
-        "runtime_env": {"env_vars": dict(SINGLE_THREAD)},
-    }
-    if address is None:
-        options |= {
-            "num_cpus": places or os.cpu_count(),
-            "include_dashboard": False,
-            "object_store_memory": STORE_BYTES,
-        }
-    ray.init(**options)
-    return ray
