@@ -410,6 +410,7 @@ def test_restarts_change_nothing(options: Any, restart: str) -> None:
     [
         ({"residual": ["a", "b"]}, {"metrics": {"loss": 1.0, "a": 1.0}}, ["/metrics/b"]),
         ({"residual": "told"}, {"metrics": {"loss": 1.0}}, ["/residual"]),
+        ({"residual": "told", "kind": None}, {"metrics": {"loss": 1.0}}, ["/residual"]),
         ({"residual": "told", "targets": [1.0, 2.0]}, {"metrics": {"loss": 1.0}, "residual": [1.0]}, ["/residual"]),
         ({"residual": "told"}, {"metrics": {"loss": 1.0}, "residual": [1.0]}, []),
         ({"residual": "told"}, {"state": "infeasible"}, []),

@@ -264,7 +264,8 @@ class ToldValues:
     @property
     def behind(self) -> float:
         """What a pruned trial's value is at least."""
-        return float(just_behind(np.array(self.ordered)))
+        half = len(self.ordered) // 2  # the median of what is in order stands there: nothing else needs to be looked at
+        return float(just_behind(np.array(self.ordered[half : half + 1])))
 
     def beyond(self, by: float = 1.0) -> float:
         """Worse than the worst, by a multiple of the spread."""

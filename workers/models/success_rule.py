@@ -72,7 +72,8 @@ class Chains:
             self._since = trial.told_seq
             if trial.state not in EVALUATED:
                 continue
-            chain = self.all[trial.origin["chain"]] if is_own(trial) else None
+            place = trial.origin["chain"] if is_own(trial) else len(self.all)
+            chain = self.all[place] if place < len(self.all) else None  # there were more until the option was changed
             if chain is None or trial.origin["round"] != chain.round:
                 self._take_foreign(history, trial)
             elif chain.parent is None:

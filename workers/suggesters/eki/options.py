@@ -106,7 +106,7 @@ def _refuse_design(spec: StudySpec, options: EkiOptions, real: set[str]) -> list
 def lacks(spec: StudySpec, point: Point, outcome: Outcome) -> list[FieldError]:
     """What a completed outcome does not bring: without its residual a trial cannot move the ensemble."""
     options = spec.suggester.options
-    if "kind" in options:
+    if options.get("kind") is not None:
         return []
     if options.get("residual") != "told":
         missing = [name for name in options.get("residual", ()) if name not in outcome.metrics]
