@@ -32,10 +32,19 @@ def config(address: str) -> Config:
 
 
 def upgrade(address: str, revision: str = "head") -> None:
-    """Bring a database up to a revision."""
-    from alembic import command
+    """Bring a database up to a revision.
 
-    command.upgrade(config(address), revision)
+    Raises:
+        Unavailable: it is at a revision that this code does not know.
+    """
+    from alembic import command
+    from alembic.util import CommandError
+
+    try:
+        command.upgrade(config(address), revision)
+    except CommandError as error:
+        where = database_url(address).render_as_string()
+        raise Unavailable(f"the database {where} cannot be migrated, a newer asktell may have made it: {error}") from error
 
 
 def downgrade(address: str, revision: str) -> None:

@@ -119,7 +119,7 @@ def test_half_a_generation_that_fails_is_replaced_and_infeasible_trials_are_no_e
     states = [TrialState.COMPLETED, TrialState.FAILED, TrialState.INFEASIBLE, TrialState.CANCELLED]
     for n in range(19):  # completed and infeasible ones come to ten
         suggestion = suggester.suggest(one.history(), 1)[0]
-        assert suggestion.origin == {"generation": 0, "row": n}
+        assert suggestion.origin == {"generation": 0, "row": n, "size": 10}
         one.tell(one.start(suggestion), float(n), states[n % 4])
     assert suggester.suggest(one.history(), 1)[0].origin == {"generation": 1, "row": 0}
     saved = suggester.state()

@@ -50,6 +50,13 @@ def rows_used(history: History, generation: int, method: str | None = None) -> s
     return {t.origin["row"] for t in _of(history, generation, method)}
 
 
+def first_size(history: History, method: str | None = None) -> int | None:
+    """`origin["size"]` of the first generation: what filled it when it was begun counts, whatever the study's limits are now, for with
+    another size all generations that are closed would close anew. None while there is none."""
+    own = (t for t in history.generation(0) if method in (None, t.origin.get("method")))
+    return next((int(t.origin["size"]) for t in own if "size" in t.origin), None)
+
+
 def closing(history: History, generation: int, size: int, since: int, method: str | None = None) -> Closing | None:
     """How a generation closes; None while it is open.
 

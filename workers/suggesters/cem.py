@@ -86,6 +86,7 @@ class CrossEntropy:
         columns = Columns(levels, tuple(j for j, c in enumerate(self._codec.coordinates) if c.is_categorical))
         self._distribution = SearchDistribution(columns, self._start(), options.sigma0)
         self._generation, self._since = 0, 0
+        self._begun_with: int | None = None  # the size of the first generation
         self._kept: list[int] = []
         if blob is not None and blob.version == VERSION:
             self._restore(blob)
@@ -100,6 +101,8 @@ class CrossEntropy:
     # -- sizes
 
     def _first_size(self) -> int:
+        if self._begun_with is not None:
+            return self._begun_with
         limits = self._problem.spec.limits
         if self._options.population is not None:
             # A generation that could never close would learn nothing: two must fit.
@@ -123,8 +126,9 @@ class CrossEntropy:
     # -- the ledger
 
     def _catch_up(self, history: History) -> None:
-        from workers.models.generations import closing
+        from workers.models.generations import closing, first_size
 
+        self._begun_with = self._begun_with or first_size(history)
         while (full := closing(history, self._generation, self._size(), self._since)) is not None:
             self._close(history, full)
             self._generation, self._since = self._generation + 1, full.seq
@@ -204,7 +208,10 @@ class CrossEntropy:
         ordered = self._distribution.columns.ordered
         width = float(self._distribution.deviation[ordered].mean()) if ordered.any() else 0.0
         reason = f"{self._options.mode}: generation {self._generation}, {self._size()} trials, deviation {width:.3g}"
-        return Suggestion(parameters=point, reason=reason, origin={"generation": self._generation, "row": row})
+        origin = {"generation": self._generation, "row": row}
+        if self._generation == 0:
+            origin["size"] = self._first_size()
+        return Suggestion(parameters=point, reason=reason, origin=origin)
 
     def _next(self, history: History, rows: range, keys: set[str], number: int) -> tuple[int, Point | None]:
         """The first of some rows that is allowed and, where it must be, new; where none is, a point from outside (row -1)."""

@@ -69,12 +69,9 @@ class Snes:
         self._generation = self._since = 0
         self._begun: int | None = None  # the `seq` up to which the start was computed
         self._is_scouting = False  # nothing could be evaluated yet: rows come from anywhere
+        self._begun_with: int | None = None  # the size of the first generation
         self._begin_run(Run(), np.full(self._codec.dimensions, 0.5), options.sigma0)
-        if (
-            blob is not None
-            and blob.version == VERSION
-            and blob.document["sizes"] == [self._first_size(), self._most()]
-        ):
+        if blob is not None and blob.version == VERSION:
             self._restore(blob)
 
     # -- sizes
@@ -83,6 +80,8 @@ class Snes:
         """Outcomes that fill a generation of the first run."""
         from workers.models.natural import usual_popsize
 
+        if self._begun_with is not None:
+            return self._begun_with
         limits, wanted = self._problem.spec.limits, self._options.popsize
         if wanted is None:
             wanted = max(usual_popsize(self._codec.dimensions), limits.max_running or 0)
@@ -95,7 +94,7 @@ class Snes:
         return MOST_POPSIZE if limit is None else max(FEWEST, min(MOST_POPSIZE, limit // 3))
 
     def _size(self) -> int:
-        return min(self._first_size() << min(self._run.number, 20), self._most())
+        return min(self._first_size() << min(self._run.number, 20), max(self._first_size(), self._most()))
 
     # -- runs
 
@@ -146,8 +145,9 @@ class Snes:
     # -- the ledger
 
     def _catch_up(self, history: History) -> None:
-        from workers.models.generations import closing
+        from workers.models.generations import closing, first_size
 
+        self._begun_with = self._begun_with or first_size(history, METHOD)
         if self._generation == 0:
             self._begin(history)
         while (full := closing(history, self._generation, self._size(), self._since, METHOD)) is not None:
@@ -231,7 +231,7 @@ class Snes:
     def _suggestion(self, point: Point, row: int) -> Suggestion:
         origin: dict[str, Any] = {"method": METHOD, "generation": self._generation, "row": row}
         if self._generation == 0:
-            origin["start"] = self._begun
+            origin |= {"start": self._begun, "size": self._first_size()}
         ordered = self._columns.ordered
         width = float(self._drawn.deviation[ordered].mean()) if ordered.any() else 0.0
         how = "from anywhere, for nothing could be evaluated yet" if self._is_scouting else f"deviation {width:.3g}"
@@ -267,8 +267,8 @@ class Snes:
         if not self._generation:
             return None
         document = {
-            "sizes": [self._first_size(), self._most()], "generation": self._generation, "since": self._since,
-            "begun": self._begun, "run": self._run.save(), "scouting": self._is_scouting,
+            "generation": self._generation, "since": self._since, "begun": self._begun, "run": self._run.save(),
+            "scouting": self._is_scouting,
         }  # fmt: skip
         arrays = {"mean": self._drawn.mean, "deviation": self._drawn.deviation}
         arrays |= {f"shares {j}": share for j, share in enumerate(self._drawn.shares)}

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from alembic import command
 from alembic.script import ScriptDirectory
-from sqlalchemy import create_engine, inspect
+from sqlalchemy import create_engine, inspect, text
 
 from migrations.upgrade import config, downgrade, is_current, newest, upgrade
 from services.domain.errors import Unavailable
@@ -49,6 +49,16 @@ def test_a_database_that_cannot_be_opened_is_named_in_a_sentence(tmp_path: Path)
         with pytest.raises(Unavailable, match=r"cannot be used: .") as error:
             is_current(address)
         assert "\n" not in error.value.detail and "word" not in error.value.detail
+
+
+def test_a_database_of_a_newer_service_is_refused_in_words(database: str) -> None:
+    engine = create_engine(database_url(database))
+    with engine.begin() as connection:
+        connection.execute(text("UPDATE alembic_version SET version_num = '9999'"))
+    engine.dispose()
+    assert not is_current(database)
+    with pytest.raises(Unavailable, match=r"newer asktell may have made it: .*9999"):
+        upgrade(database)
 
 
 def test_the_migrated_schema_is_what_the_tables_say(database: str) -> None:

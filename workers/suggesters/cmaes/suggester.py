@@ -15,7 +15,7 @@ from services.domain.space import Point, point_key
 from services.domain.suggester import Blob, Problem, Suggestion
 from services.domain.trial import TrialState
 from workers.models.augmented_lagrangian import AugmentedLagrangian
-from workers.models.generations import Key
+from workers.models.generations import Key, first_size
 
 from .cube import Cube
 from .distribution import Distribution, in_box
@@ -122,6 +122,10 @@ class CmaEs:
     # -- the ledger
 
     def _catch_up(self, history: History) -> None:
+        begun_with = first_size(history, METHOD)
+        if begun_with not in (None, self._popsize):
+            self._popsize = begun_with
+            self._forget()
         if self._blob is not None:
             self._restore(history, self._blob)
             self._blob = None
@@ -216,7 +220,7 @@ class CmaEs:
     def _suggestion(self, row: int, point: Point) -> Suggestion:
         origin: dict[str, Any] = {"method": METHOD, "generation": self._open.number, "row": row}
         if self._open.number == 0:
-            origin["start"] = self._begun
+            origin |= {"start": self._begun, "size": self._popsize}
         receipt, by = None, ""
         if self._surrogate is not None and self._surrogate.model is not None:
             receipt = {"model": self._surrogate.model.kind, "tau": round(self._surrogate.tau, 3)}
