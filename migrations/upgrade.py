@@ -44,7 +44,9 @@ def upgrade(address: str, revision: str = "head") -> None:
         command.upgrade(config(address), revision)
     except CommandError as error:
         where = database_url(address).render_as_string()
-        raise Unavailable(f"the database {where} cannot be migrated, a newer asktell may have made it: {error}") from error
+        raise Unavailable(
+            f"the database {where} cannot be migrated, a newer asktell may have made it: {error}"
+        ) from error
 
 
 def downgrade(address: str, revision: str) -> None:
