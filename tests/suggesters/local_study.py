@@ -12,6 +12,18 @@ from tests.support.builders import study
 from tests.support.objectives import rosenbrock
 from workers.suggesters.registry import get
 
+CELLS: list[dict[str, Any]] = [
+    {"name": "n", "type": "int", "min": 0, "max": 50},
+    {"name": "kind", "type": "categorical", "choices": ["a", "b", "c", "d"]},
+    {"name": "x", "type": "float", "min": 0, "max": 1},
+]
+
+
+def from_best_cell(point: list[Any]) -> float:
+    """How far a point of `CELLS` is from its best one, at 37, c, 0.2."""
+    n, kind, x = point
+    return float(abs(n - 37) + 10 * (kind != "c") + (x - 0.2) ** 2)
+
 
 def problem(name: str, d: int = 3, seed: int = 5, options: dict[str, Any] | None = None, **fields: Any) -> law.Problem:
     """A study of a suggester over d numbers from 0 to 1, or over the given parameters."""

@@ -16,7 +16,8 @@ from tests.suggesters import law, local_study
 from tests.suggesters.local_study import optimise
 from tests.support.objectives import minimise, sphere, wins
 from workers.models.cross_entropy import path_integral_weights
-from workers.suggesters.cem import MOST_ROWS, CrossEntropy
+from workers.models.generations import MOST_ROWS
+from workers.suggesters.cem import CrossEntropy
 from workers.suggesters.registry import get
 
 

@@ -10,7 +10,7 @@ import pytest
 
 from services.domain.trial import TrialState
 from tests.suggesters import law, local_study
-from tests.suggesters.local_study import ask, lowest, optimise, path, values
+from tests.suggesters.local_study import CELLS, ask, from_best_cell, lowest, optimise, path, values
 from tests.support.objectives import sphere
 from workers.models.normal_steps import NormalSteps
 from workers.models.success_rule import Chain
@@ -235,19 +235,9 @@ def test_conditional_parameters_come_and_go_with_their_parents() -> None:
 
 
 def test_a_mixed_space_and_a_discrete_one_reach_the_best_cell() -> None:
-    parameters = [
-        {"name": "n", "type": "int", "min": 0, "max": 50},
-        {"name": "kind", "type": "categorical", "choices": ["a", "b", "c", "d"]},
-        {"name": "x", "type": "float", "min": 0, "max": 1},
-    ]
-
-    def value(point: list[Any]) -> float:
-        n, kind, x = point
-        return float(abs(n - 37) + 10 * (kind != "c") + (x - 0.2) ** 2)
-
     bits = [{"name": f"b{i}", "type": "bool"} for i in range(12)]
     for seed in range(3):
-        assert lowest(optimise(problem(parameters=parameters, seed=seed), value, 250)) < 0.1
+        assert lowest(optimise(problem(parameters=CELLS, seed=seed), from_best_cell, 250)) < 0.1
         assert lowest(optimise(problem(parameters=bits, seed=seed), lambda p: p.count(False), 150)) == 0
 
 

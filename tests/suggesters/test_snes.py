@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from services.domain.suggester import Suggestion
 from services.domain.trial import TrialState
 from tests.suggesters import law, local_study
-from tests.suggesters.local_study import lowest, optimise, path, values
+from tests.suggesters.local_study import CELLS, from_best_cell, lowest, optimise, path, values
 from tests.support.objectives import sphere
 from workers.suggesters.registry import get
 from workers.suggesters.snes import Snes
@@ -218,18 +218,8 @@ def test_a_run_that_is_over_begins_again_elsewhere_with_twice_the_population() -
 
 
 def test_whole_numbers_and_choices_reach_the_best_cell() -> None:
-    parameters = [
-        {"name": "n", "type": "int", "min": 0, "max": 50},
-        {"name": "kind", "type": "categorical", "choices": ["a", "b", "c", "d"]},
-        {"name": "x", "type": "float", "min": 0, "max": 1},
-    ]
-
-    def value(point: list[Any]) -> float:
-        n, kind, x = point
-        return float(abs(n - 37) + 10 * (kind != "c") + (x - 0.2) ** 2)
-
     for seed in range(3):
-        assert lowest(optimise(problem(parameters=parameters, seed=seed), value, 300)) < 0.1
+        assert lowest(optimise(problem(parameters=CELLS, seed=seed), from_best_cell, 300)) < 0.1
 
 
 def test_an_optimum_on_the_border_and_in_a_corner_that_constraints_leave() -> None:

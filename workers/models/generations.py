@@ -8,16 +8,19 @@ came may learn from them.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from services.domain.history import History, Observation
+from services.domain.space import Point, point_key
 from services.domain.trial import TrialState
 
 from .scores import just_behind
 
+MOST_ROWS = 300
+"""Looked at for one trial."""
 EVALUATED = (TrialState.COMPLETED, TrialState.PRUNED, TrialState.INFEASIBLE)
 
 Key = tuple[int, float]
@@ -48,6 +51,33 @@ def generation_of(trial: Observation) -> int | None:
 def rows_used(history: History, generation: int, method: str | None = None) -> set[int]:
     """Rows of a generation that trials already have; failed and cancelled ones included, their replacement is another row."""
     return {t.origin["row"] for t in _of(history, generation, method)}
+
+
+def handed_out(
+    history: History,
+    count: int,
+    used: set[int],
+    following: Callable[[range, set[str], int], tuple[int, Point | None]],
+) -> Iterator[tuple[int, Point]]:
+    """Up to `count` rows of the open generation that no trial has, with their points; fewer when a finite space is used up.
+
+    Args:
+        used: rows that trials have.
+        following: the first of some rows that will do, or row -1 with a point from outside; None where there is no point at all. It
+            gets the keys of the points given so far, where there are finitely many, and the number of the trial.
+    """
+    after, most = max(used, default=-1), MOST_ROWS
+    keys, is_finite = set[str](), history.spec.space.is_finite
+    for number in range(history.next_number, history.next_number + count):
+        row, point = following(range(after + 1, after + 1 + most), keys, number)
+        if point is None:
+            return
+        if row < 0:
+            most = 0  # for the next one the same rows would be looked at, in vain
+        after = max(after, row)
+        if is_finite:
+            keys.add(point_key(point))
+        yield row, point
 
 
 def first_size(history: History, method: str | None = None) -> int | None:

@@ -51,7 +51,7 @@ def connected(address: str | None, places: int | None) -> Any:
     before = children()
     try:
         ray.init(**options)
-    except Exception:
+    except Exception:  # whatever it was: the pool says it and tries again
         end_half_started(before)
         raise
     return ray

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
@@ -31,7 +32,6 @@ if TYPE_CHECKING:
 Array = NDArray[np.float64]
 VERSION = 1
 FEWEST = 4
-MOST_ROWS = 300
 START_DRAWS = 32
 
 
@@ -185,24 +185,12 @@ class CrossEntropy:
 
     def suggest(self, history: History, count: int) -> list[Suggestion]:
         """Up to `count` points; fewer when a finite space is used up."""
-        from workers.models.generations import rows_used
+        from workers.models.generations import handed_out, rows_used
 
         self._catch_up(history)
         used = rows_used(history, self._generation)
-        after = max(used, default=-1)
-        keys: set[str] = set()
-        found: list[Suggestion] = []
-        most = MOST_ROWS
-        for number in range(history.next_number, history.next_number + count):
-            row, point = self._next(history, range(after + 1, after + 1 + most), keys, number)
-            if point is None:
-                break
-            if row < 0:
-                most = 0  # for the next one the same rows would be looked at, in vain
-            after = max(after, row)
-            keys.add(point_key(point))
-            found.append(self._suggestion(point, row))
-        return found
+        following = partial(self._next, history)
+        return [self._suggestion(point, row) for row, point in handed_out(history, count, used, following)]
 
     def _suggestion(self, point: Point, row: int) -> Suggestion:
         ordered = self._distribution.columns.ordered

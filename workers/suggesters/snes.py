@@ -6,6 +6,7 @@ Wierstra, Schaul et al. 2014; Schaul, Glasmachers, Schmidhuber 2011. The distrib
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -29,7 +30,6 @@ Array = NDArray[np.float64]
 METHOD = "snes"
 VERSION = 1
 FEWEST = 4
-MOST_ROWS = 300
 MOST_POPSIZE = 10_000
 START_DRAWS = 32
 NEAR_DEFAULT = 2 / 3
@@ -209,24 +209,12 @@ class Snes:
 
     def suggest(self, history: History, count: int) -> list[Suggestion]:
         """Up to `count` points; fewer when a finite space is used up."""
-        from workers.models.generations import rows_used
+        from workers.models.generations import handed_out, rows_used
 
         self._catch_up(history)
-        after = max(rows_used(history, self._generation, METHOD), default=-1)
-        keys: set[str] = set()
-        found: list[Suggestion] = []
-        most = MOST_ROWS
-        for number in range(history.next_number, history.next_number + count):
-            row, point = self._next(history, range(after + 1, after + 1 + most), keys, number)
-            if point is None:
-                break
-            if row < 0:
-                most = 0  # for the next one the same rows would be looked at, in vain
-            after = max(after, row)
-            if self._must_differ:
-                keys.add(point_key(point))
-            found.append(self._suggestion(point, row))
-        return found
+        used = rows_used(history, self._generation, METHOD)
+        following = partial(self._next, history)
+        return [self._suggestion(point, row) for row, point in handed_out(history, count, used, following)]
 
     def _suggestion(self, point: Point, row: int) -> Suggestion:
         origin: dict[str, Any] = {"method": METHOD, "generation": self._generation, "row": row}
